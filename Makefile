@@ -1,0 +1,67 @@
+# TaskQL's commands. `make` alone lists them; the first one that needs it sets the machine up.
+# Needs Python 3.11+ and the package registries. Another Python: make run PYTHON=python3.12
+
+PORT      ?= 8000
+DATA      ?= .taskql
+CONSUMERS ?= 1
+# Not from the environment: some shells and conda keep a machine's name in a HOST of their own.
+HOST      := 127.0.0.1
+
+# The first Python on this machine that is new enough; asked only when an environment has to be made.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+python  := .venv/bin/python
+install  = $(or $(PYTHON),$(error TaskQL needs Python 3.11 or newer: install one or name it: make PYTHON=/path/to/python3.12)) \
+	requirements/install.py
+
+# A stamp is written after its installation is complete, so an interrupted one is taken up again.
+running := .venv/.run-installed .venv-emulator/.installed
+all     := $(running) .venv/.dev-installed
+
+.PHONY: help setup run test check format lock schema clean
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
+
+setup: $(all) ## install everything that running, tests and checks need
+
+run: $(running) ## run it all here (PORT=8000 HOST=127.0.0.1 DATA=.taskql CONSUMERS=1); Ctrl-C stops it
+	@exec $(python) -m taskql dev --host '$(HOST)' --port '$(PORT)' --data '$(DATA)' --consumers '$(CONSUMERS)' --end-with-parent
+
+test: $(all) ## run the tests, on services of their own
+	@$(python) -m pytest
+
+check: $(all) ## what CI runs: format, lint, types, import rules, then all tests (drift of schema and docs too)
+	@$(python) -m ruff format --check --quiet || { echo 'TaskQL: run "make format"' >&2; exit 1; }
+	@$(python) -m ruff check --quiet
+	@$(python) -m mypy
+	@$(python) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
+	@$(python) -m pytest
+
+format: $(all) ## put the code into its one format
+	@$(python) -m ruff check --fix --quiet --exit-zero
+	@$(python) -m ruff format --quiet
+
+schema: $(running) ## write schema.graphql from the code
+	@$(python) -m taskql schema >schema.graphql.new && mv schema.graphql.new schema.graphql || { rm -f schema.graphql.new; exit 1; }
+
+lock: .venv/.dev-installed ## compile requirements/*.in into hash-pinned lists
+	@for each in run devstack dev emulator; do \
+		$(python) -m uv pip compile requirements/$$each.in --output-file requirements/$$each.txt --quiet \
+			--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header || exit 1; \
+	done
+
+clean: ## remove the environments and caches; your data stays
+	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.run-installed: requirements/run.txt requirements/devstack.txt
+	@$(install) .venv $^ && touch $@
+
+.venv/.dev-installed: requirements/dev.txt | .venv/.run-installed
+	@$(install) .venv $< && touch $@
+
+.venv-emulator/.installed: requirements/emulator.txt
+	@$(install) .venv-emulator $^ && touch $@

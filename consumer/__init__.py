@@ -1,0 +1,1 @@
+"""The worker process: receive, claim, run, record, acknowledge."""

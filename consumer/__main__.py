@@ -1,0 +1,77 @@
+"""`python -m consumer`: one worker process."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import uvloop
+
+from consumer.executor import Executor
+from consumer.watermark import Watermark
+from consumer.worker import Worker
+from taskql.bootstrap import WorkerServices, open_worker
+from taskql.errors import HandlerRefused, StartupError
+from taskql.logs import set_up_logging
+from taskql.settings import Settings, load_settings
+
+log = logging.getLogger("consumer")
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; a second one cuts the drain short."""
+    try:
+        settings = load_settings()
+        set_up_logging(settings.log_level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work(settings))
+    except (StartupError, HandlerRefused) as error:
+        print(f"TaskQL: the consumer can't start.\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def work(settings: Settings) -> None:
+    stopping, hurry = asyncio.Event(), asyncio.Event()
+    starting = asyncio.current_task()
+    is_ready = False
+
+    def stop() -> None:
+        if not is_ready and starting:
+            starting.cancel()
+        (hurry if stopping.is_set() else stopping).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        async with open_worker(settings) as services:
+            is_ready = True
+            log.info("ready: %d tasks at a time, kinds %s", settings.taskql_concurrency, ", ".join(services.registry))
+            await worker(settings, services).run(stopping, hurry)
+    except asyncio.CancelledError:
+        if not stopping.is_set():
+            raise
+    log.info("stopped")
+
+
+def worker(settings: Settings, services: WorkerServices) -> Worker:
+    executor = Executor(
+        services.leases,
+        services.receiver,
+        services.events,
+        services.registry,
+        lease_for=settings.visibility,
+        beat_every=settings.heartbeat,
+    )
+    return Worker(
+        services.receiver,
+        executor,
+        Watermark(services.receiver.queue, services.raise_watermark),
+        concurrency=settings.taskql_concurrency,
+        poll=settings.poll,
+        grace=settings.drain,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

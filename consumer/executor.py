@@ -1,0 +1,137 @@
+"""One message, from receipt to acknowledgement.
+
+Invariant: a message is acknowledged only when PostgreSQL holds what it was about; whatever goes wrong before
+that, the message, the lease or the dispatch row brings the task back.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import assert_never
+
+from consumer.attempt import Attempt, StopReason
+from consumer.heartbeat import Heartbeat
+from consumer.progress import ProgressReporter
+from consumer.recorder import Recorder
+from taskql.errors import Unavailable
+from taskql.message import ForeignMessage, decode
+from taskql.ports import (
+    Claimed,
+    EventSink,
+    Finished,
+    LeasedElsewhere,
+    LeaseStore,
+    Message,
+    MessageReceiver,
+    NoHandler,
+    NotDue,
+    Unknown,
+)
+from taskql.registry import Registry
+
+REST = timedelta(seconds=1)
+"""How long a message rests that could not be dealt with, because PostgreSQL is away, say."""
+
+log = logging.getLogger(__name__)
+
+
+class Executor:
+    """Performs what messages point to; knows the attempts that run."""
+
+    def __init__(
+        self,
+        leases: LeaseStore,
+        receiver: MessageReceiver,
+        events: EventSink,
+        registry: Registry,
+        *,
+        lease_for: timedelta,
+        beat_every: timedelta,
+    ) -> None:
+        self._leases = leases
+        self._receiver = receiver
+        self._events = events
+        self._registry = registry
+        self._recorder = Recorder(leases, events)
+        self._lease_for = lease_for
+        self._beat_every = beat_every
+        self._attempts: set[Attempt] = set()
+        self._draining = False
+
+    async def execute(self, message: Message) -> None:
+        """Decode, claim, run under heartbeat, record, acknowledge."""
+        heartbeat = Heartbeat(self._leases, self._receiver, message, self._lease_for, self._beat_every)
+        try:
+            async with heartbeat:
+                await self._settle(message, heartbeat)
+        except Unavailable as error:
+            log.warning("a message goes back to its queue: %s", error)
+            await self._hide(message, REST)
+
+    def stop_attempts(self) -> None:
+        """Give back what runs or is about to; each attempt ends as soon as its handler lets it."""
+        self._draining = True
+        for attempt in self._attempts:
+            attempt.stop(StopReason.DRAINED)
+
+    async def _settle(self, message: Message, heartbeat: Heartbeat) -> None:
+        try:
+            claim = await self._leases.claim(decode(message.body), self._registry.keys(), self._lease_for)
+        except ForeignMessage as error:
+            return await self._bury(message, f"FOREIGN_MESSAGE: {error}")
+        match claim:
+            case Claimed():
+                await self._perform(claim, message, heartbeat)
+            case Finished() | NotDue() | NoHandler():
+                log.debug("nothing to do for %s: %s", message.body, claim)
+                await self._acknowledge(message)
+            case LeasedElsewhere(remaining):
+                await self._hide(message, max(remaining, REST))
+            case Unknown():
+                await self._bury(message, "UNKNOWN_TASK: no task has this id")
+            case _:
+                assert_never(claim)
+
+    async def _perform(self, claimed: Claimed, message: Message, heartbeat: Heartbeat) -> None:
+        task, lease = claimed.task, claimed.lease
+        self._events.publish(task)
+        reporter = ProgressReporter(self._leases, self._events, lease)
+        attempt = Attempt(self._registry[task.kind], task, reporter.report)
+        heartbeat.hold(lease, lost=lambda: attempt.stop(StopReason.LEASE_LOST))
+        with self._running(attempt):
+            async with reporter:
+                outcome = await attempt.run()
+            await self._recorder.record(lease, outcome, keep_trying=self._lease_for)
+            await self._acknowledge(message)
+        heartbeat.let_go()
+        await attempt.settled()
+
+    async def _bury(self, message: Message, reason: str) -> None:
+        """Keep a message that is not ours as a dead letter, where an operator finds it."""
+        log.warning("a message on queue %r is not ours (%s)", message.queue, reason)
+        await self._leases.bury(message.queue, message.body, reason)
+        await self._acknowledge(message)
+
+    async def _acknowledge(self, message: Message) -> None:
+        """A failed acknowledgement is harmless: the message comes again and finds nothing to do."""
+        try:
+            await self._receiver.acknowledge(message)
+        except Unavailable as error:
+            log.warning("a message could not be acknowledged: %s", error)
+
+    async def _hide(self, message: Message, duration: timedelta) -> None:
+        try:
+            await self._receiver.hide(message, duration)
+        except Unavailable as error:
+            log.warning("a message stays invisible until its time-out: %s", error)
+
+    @contextmanager
+    def _running(self, attempt: Attempt) -> Iterator[None]:
+        self._attempts.add(attempt)
+        if self._draining:
+            attempt.stop(StopReason.DRAINED)
+        try:
+            yield
+        finally:
+            self._attempts.discard(attempt)

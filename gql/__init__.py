@@ -1,0 +1,1 @@
+"""The API process: a GraphQL schema over taskql's service, and the transports that carry it."""

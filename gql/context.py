@@ -1,0 +1,75 @@
+"""What resolvers are given with each request."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from uuid import UUID
+
+import strawberry
+from graphql import GraphQLError, Undefined, located_error, value_from_ast_untyped
+
+from taskql.service import TaskService
+from taskql.task import JSON, Task
+
+if TYPE_CHECKING:
+    from gql.kinds import Kinds
+
+
+class Hub(Protocol):
+    """Where watchers follow tasks."""
+
+    def watch(self, owner: str, task_id: UUID, after_version: int | None) -> AsyncGenerator[Task, None]:
+        """The task's states as contract.graphql promises them. Raises NotFound before the first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, and the parts that answer. All operations of one WebSocket share it."""
+
+    owner: str
+    service: TaskService
+    hub: Hub
+
+
+class Info(strawberry.Info[Context, Mapping[str, Any]]):
+    """The execution as resolvers see it. The root value is the raw variables (see gql/documents.py)."""
+
+    @property
+    def owner(self) -> str:
+        return self.context.owner
+
+    @property
+    def service(self) -> TaskService:
+        return self.context.service
+
+    @property
+    def kinds(self) -> "Kinds":
+        return cast("Kinds", self.schema.kinds)  # type: ignore[attr-defined]
+
+    def located(self, error: Exception) -> GraphQLError:
+        """An error with this field's place in the document and in the response."""
+        return located_error(error, self._raw_info.field_nodes, self._raw_info.path.as_list())
+
+    def sent(self, argument: str) -> JSON:
+        """An argument as the client sent it: before coercion and defaults, variables put in."""
+        variables = dict(self.root_value or {})
+        for definition in self._raw_info.operation.variable_definitions or ():
+            if definition.default_value is not None:
+                default = value_from_ast_untyped(definition.default_value)
+                variables.setdefault(definition.variable.name.value, default)
+        for node in self._raw_info.field_nodes[0].arguments or ():
+            if node.name.value == argument:
+                return without_undefined(value_from_ast_untyped(node.value, variables))
+        return None
+
+
+def without_undefined(value: Any) -> JSON:
+    """A value less what its variables left undefined: fields go, list items are null, as GraphQL has it."""
+    match value:
+        case dict():
+            return {name: without_undefined(item) for name, item in value.items() if item is not Undefined}
+        case list():
+            return [without_undefined(item) for item in value]
+        case _:
+            return None if value is Undefined else value

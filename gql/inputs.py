@@ -1,0 +1,97 @@
+"""What clients send: the inputs of mutations and listings."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+import strawberry
+from strawberry.types.arguments import InputContext
+
+from gql.enums import TaskStatus
+from gql.errors import BadUserInput
+from gql.scalars import checked_text
+from taskql.ports import TaskFilter as Filter
+from taskql.task import JSON
+
+MAX_TITLE_CONTAINS_CHARS = 255
+
+
+@strawberry.input(
+    one_of=True,
+    description="What to do: one kind, with its input. A kind without input takes NoInput: `{ping: {}}`.",
+)
+class TaskWorkInput:
+    """Its GraphQL fields, one for each kind, are added by gql/kinds.py; what arrives is kept as it came."""
+
+    kind: strawberry.Private[str]
+    input: strawberry.Private[Mapping[str, JSON]]
+
+    @classmethod
+    def from_input(cls, _: type, value: Mapping[str, Any], context: InputContext) -> Self:
+        [(kind, input)] = value.items()
+        return cls(kind=kind, input=input)
+
+
+# strawberry's hook for input types that build their own value.
+TaskWorkInput.__strawberry_definition__.from_input = TaskWorkInput.from_input  # type: ignore[attr-defined]
+
+
+@strawberry.input(description="The only input of kinds that need none. Send `{}`.")
+class NoInput:
+    nothing: bool | None = strawberry.field(
+        name="_",
+        description="Means nothing and may be left out: GraphQL has no input types without fields.",
+    )
+
+
+@strawberry.input(description="A task to be done.")
+class CreateTaskInput:
+    title: str = strawberry.field(description="1 to 255 characters, not counting white space at the ends.")
+    description: str | None = strawberry.field(
+        description="Whatever else is to be known: up to 10,000 characters."
+    )
+    work: TaskWorkInput | None = strawberry.field(
+        description="What to do. Left out, it is the kind `process`."
+    )
+    idempotency_key: str | None = strawberry.field(
+        description=(
+            "Makes it safe to send this again: 1 to 255 characters of your own, the same for each try. The "
+            "same key with the same input answers with the task of the first time, and `created` is false; "
+            "with another input it is an IDEMPOTENCY_CONFLICT."
+        ),
+    )
+
+
+@strawberry.input(
+    description="Which tasks to list. A task is listed if it matches every field that is given."
+)
+class TaskFilter:
+    status: list[TaskStatus] | None = strawberry.field(
+        description="In one of these statuses; of an empty list, no task is."
+    )
+    kind: list[str] | None = strawberry.field(
+        description="Of one of these kinds; of an empty list, no task is."
+    )
+    title_contains: str | None = strawberry.field(
+        description="Has this text, 1 to 255 characters, somewhere in its title; capitals don't matter.",
+    )
+    created_after: datetime | None = strawberry.field(description="Created later than this moment.")
+    created_before: datetime | None = strawberry.field(description="Created earlier than this moment.")
+    updated_after: datetime | None = strawberry.field(description="Changed later than this moment.")
+
+    def checked(self) -> Filter:
+        """The filter as the service takes it. Raises BadUserInput where the store could not compare."""
+        text = self.title_contains
+        if text is not None and not 1 <= len(text) <= MAX_TITLE_CONTAINS_CHARS:
+            raise BadUserInput(
+                f"`filter.titleContains` has {len(text)} characters; "
+                f"give 1 to {MAX_TITLE_CONTAINS_CHARS}, or leave it out."
+            )
+        return Filter(
+            status=self.status,
+            kind=self.kind and [checked_text("filter.kind", kind) for kind in self.kind],
+            title_contains=text and checked_text("filter.titleContains", text),
+            created_after=self.created_after,
+            created_before=self.created_before,
+            updated_after=self.updated_after,
+        )

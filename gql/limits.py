@@ -1,0 +1,95 @@
+"""How much one document may ask for. Counted on the parsed document, before anything dearer is done with it.
+
+Introspection is left out: graphql-core bounds its depth, and tools need all of it. Fragments count wherever
+they are spread; one that spreads itself is left to validation, which refuses it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    SelectionSetNode,
+)
+
+from gql.errors import TooComplex
+
+MAX_TOKENS = 5_000
+MAX_DEPTH = 15
+MAX_ROOT_FIELDS = 30
+MAX_FIELDS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a selection adds up to: levels of fields, fields at its own level, fields in all."""
+
+    depth: int = 0
+    width: int = 0
+    fields: int = 0
+
+    def beside(self, other: "Size") -> "Size":
+        return Size(max(self.depth, other.depth), self.width + other.width, self.fields + other.fields)
+
+    def under_a_field(self) -> "Size":
+        return Size(self.depth + 1, 1, self.fields + 1)
+
+
+class Measure:
+    """Sizes of the selections in one document; each fragment is measured once."""
+
+    def __init__(self, document: DocumentNode) -> None:
+        self._fragments = {
+            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        }
+        self._sizes: dict[str, Size] = {}
+
+    def of(self, selections: SelectionSetNode | None) -> Size:
+        size = Size()
+        for selection in selections.selections if selections else ():
+            match selection:
+                case FragmentSpreadNode():
+                    size = size.beside(self._of_fragment(selection.name.value))
+                case FieldNode() if selection.name.value.startswith("__"):
+                    pass
+                case FieldNode():
+                    size = size.beside(self.of(selection.selection_set).under_a_field())
+                case _:
+                    size = size.beside(self.of(selection.selection_set))  # type: ignore[attr-defined]
+        return size
+
+    def _of_fragment(self, name: str) -> Size:
+        if name not in self._sizes:
+            self._sizes[name] = Size()  # what a fragment that spreads itself finds inside
+            if fragment := self._fragments.get(name):
+                self._sizes[name] = self.of(fragment.selection_set)
+        return self._sizes[name]
+
+
+def excesses(document: DocumentNode) -> list[GraphQLError]:
+    """An error for each limit that an operation of the document exceeds."""
+    try:
+        return list(found_excesses(document))
+    except RecursionError:
+        return [TooComplex("Fragments within fragments go too deep; the most is some hundred.")]
+
+
+def found_excesses(document: DocumentNode) -> Iterator[GraphQLError]:
+    measure = Measure(document)
+    for operation in document.definitions:
+        if isinstance(operation, OperationDefinitionNode):
+            size = measure.of(operation.selection_set)
+            for what, found, most in (
+                ("levels of nested fields", size.depth, MAX_DEPTH),
+                ("fields at its top level", size.width, MAX_ROOT_FIELDS),
+                ("fields, fragments spread out,", size.fields, MAX_FIELDS),
+            ):
+                if found > most:
+                    yield TooComplex(
+                        f"This operation has {found} {what}; the most is {most}. Split it up.", operation
+                    )

@@ -1,0 +1,96 @@
+"""The queries."""
+
+from functools import partial
+from typing import Annotated
+
+import strawberry
+
+from gql.connection import TaskConnection, page_request
+from gql.context import Info
+from gql.enums import TaskOrder
+from gql.errors import BadUserInput
+from gql.inputs import TaskFilter
+from gql.scalars import parse_task_id
+from gql.types import Kind, Node, Task
+from taskql import task as values
+from taskql.ports import TaskFilter as Filter
+
+MAX_NODES = 100
+
+TaskId = Annotated[
+    strawberry.ID, strawberry.argument(description="The task's id, from `createTask` or `tasks`.")
+]
+
+
+@strawberry.type(description="What can be asked without changing anything.")
+class Query:
+    @strawberry.field(
+        graphql_type=Task | None, description="One task; null if there is none, or it is somebody else's."
+    )
+    async def task(self, info: Info, id: TaskId) -> values.Task | None:
+        return await fetch_one(info, id)
+
+    @strawberry.field(
+        description=(
+            "Your tasks, a page at a time. Pages stay true while tasks come and go: a cursor names a place, "
+            "not a number. Without `first` and `last`: the first 20."
+        )
+    )
+    async def tasks(
+        self,
+        info: Info,
+        filter: Annotated[
+            TaskFilter | None, strawberry.argument(description="Which tasks; left out: all of yours.")
+        ] = None,
+        order_by: Annotated[
+            TaskOrder, strawberry.argument(description="What comes first. Cursors fit either order.")
+        ] = TaskOrder.CREATED_AT_DESC,
+        first: Annotated[
+            int | None, strawberry.argument(description="So many from the start, 1 to 100. Not with `last`.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="Only what follows this cursor in the listing.")
+        ] = None,
+        last: Annotated[
+            int | None, strawberry.argument(description="So many from the end, 1 to 100. Not with `first`.")
+        ] = None,
+        before: Annotated[
+            str | None, strawberry.argument(description="Only what precedes this cursor in the listing.")
+        ] = None,
+    ) -> TaskConnection:
+        request = page_request(order_by, first, after, last, before)
+        checked = filter.checked() if filter else Filter()
+        page = await info.service.page(info.owner, checked, request)
+        return TaskConnection(page=page, count=partial(info.service.count, info.owner, checked))
+
+    @strawberry.field(
+        graphql_type=Node | None,
+        description="Whatever has this id; null if there is none, or it is not yours.",
+    )
+    async def node(self, info: Info, id: TaskId) -> values.Task | None:
+        return await fetch_one(info, id)
+
+    @strawberry.field(
+        graphql_type=list[Node | None],
+        description=f"What has these ids, in their order, null for each that is missing. At most {MAX_NODES}.",
+    )
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[
+            list[strawberry.ID], strawberry.argument(description="In any order, repeats allowed.")
+        ],
+    ) -> list[values.Task | None]:
+        if len(ids) > MAX_NODES:
+            raise BadUserInput(f"`ids` has {len(ids)} ids; give at most {MAX_NODES}.")
+        task_ids = [parse_task_id(id) for id in ids]
+        found = await info.service.fetch(info.owner, task_ids)
+        return [found.get(task_id) for task_id in task_ids]
+
+    @strawberry.field(description="All that you can put into `createTask(input: {work: …})` here.")
+    def kinds(self, info: Info) -> list[Kind]:
+        return info.kinds.listing
+
+
+async def fetch_one(info: Info, id: str) -> values.Task | None:
+    return await info.service.get(info.owner, parse_task_id(id))

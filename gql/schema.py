@@ -1,0 +1,73 @@
+"""The schema: static types, and what the handlers add to them."""
+
+from datetime import datetime
+
+import strawberry
+from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.field import StrawberryField
+
+from gql.context import Info
+from gql.documents import Documents, PreparedDocument
+from gql.errors import presented
+from gql.kinds import Kinds
+from gql.mutations import Mutation
+from gql.queries import Query
+from gql.scalars import DATETIME
+from gql.subscriptions import Subscription
+from gql.types import Task
+from taskql.registry import Registry
+
+
+class Schema(strawberry.Schema):
+    """strawberry's schema with the kinds' fields in it. Every error that leaves it has been presented."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self.kinds = kinds
+        super().__init__(
+            query=Query,
+            mutation=Mutation,
+            subscription=Subscription,
+            types=[Task],
+            extensions=[PreparedDocument],
+            config=StrawberryConfig(
+                info_class=Info, scalar_map={datetime: DATETIME}, default_resolver=read_field
+            ),
+        )
+        drop_null_defaults(self._schema)
+        self.documents = Documents(self._schema)
+
+    def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
+        return [*super().get_fields(type_definition), *self.kinds.fields.get(type_definition.origin, ())]
+
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Present the errors of any result, in place: strawberry sends the list that it shows us here."""
+        errors[:] = map(presented, errors)
+
+
+def build_schema(registry: Registry) -> Schema:
+    """The API of a registry's handlers. Raises HandlerRefused where one can't be offered."""
+    return Schema(Kinds(registry))
+
+
+def print_sdl(registry: Registry) -> str:
+    """The schema in GraphQL's own language, as schema.graphql holds it."""
+    return build_schema(registry).as_str() + "\n"
+
+
+def drop_null_defaults(schema: GraphQLSchema) -> None:
+    """Python's `= None` makes an argument optional; as a default in the schema it would say nothing."""
+    for type_ in schema.type_map.values():
+        for field in type_.fields.values() if isinstance(type_, GraphQLObjectType) else ():
+            for argument in field.args.values():
+                if argument.default_value is None:
+                    argument.default_value = Undefined
+
+
+def read_field(value: object, name: str) -> object:
+    """A field of a value; nested results are the JSON that is stored."""
+    return value.get(name) if isinstance(value, dict) else getattr(value, name)

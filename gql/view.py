@@ -1,0 +1,215 @@
+"""The GraphQL endpoint: HTTP, server-sent events and WebSockets over one schema.
+
+Invariant: every HTTP answer is JSON or an event stream (or a browser's page), and `__call__` is the one place
+where something that is no GraphQL result becomes an answer.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from graphql import GraphQLError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry import Schema
+from strawberry.asgi import GraphQL
+from strawberry.http import GraphQLRequestData
+from strawberry.http.base import BaseRequestProtocol
+from strawberry.http.parse_content_type import parse_content_type
+from strawberry.http.streaming import HTTPStreamTransport
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+
+from gql.context import Context
+from gql.errors import format_error
+from gql.request import BoundedRequest, Refused, body_fields, decode_json, field_fault, query_fields
+from gql.sse import EventStream, EventStreamTransport
+from gql.websocket import WebSocketAdapter, WebSocketHandler
+
+INIT_WITHIN = timedelta(seconds=5)
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+OPERATION_TYPES = {
+    "GET": {OperationType.QUERY},
+    "POST": {OperationType.QUERY, OperationType.MUTATION},
+}
+
+ContextFactory = Callable[[Request | WebSocket], Context]
+
+
+class GraphQLView(GraphQL[Context, None]):
+    """The endpoint as an ASGI app. `sockets` and `streams` are what is open, to be told when we go away."""
+
+    request_adapter_class = BoundedRequest
+    websocket_adapter_class = WebSocketAdapter
+    graphql_transport_ws_handler_class = WebSocketHandler
+    stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
+        GRAPHQL_SSE_PROTOCOL: EventStreamTransport
+    }
+
+    def __init__(self, schema: Schema, new_context: ContextFactory) -> None:
+        super().__init__(
+            schema,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
+            connection_init_wait_timeout=INIT_WITHIN,
+            max_subscriptions_per_connection=None,  # WebSocketHandler has a limit with an error code
+        )
+        self._new_context = new_context
+        self.sockets: set[WebSocketHandler] = set()
+        self.streams: set[EventStream] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            return await super().__call__(scope, receive, send)
+        try:
+            response = await self.run(Request(scope, receive))
+        except ClientDisconnect:
+            return None
+        except Refused as refused:
+            response = refused.response()
+        except HTTPException as error:
+            response = Refused(error.status_code, error.reason).response()
+        except Exception as error:
+            response = internal_error(error)
+        await response(scope, receive, send)
+
+    async def go_away(self) -> None:
+        """End what would never end by itself, so that its clients come back elsewhere."""
+        for stream in self.streams:
+            stream.cut()
+        await asyncio.gather(*(socket.go_away() for socket in list(self.sockets)))
+
+    # ------------------------------------------------------------ requests
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        return self._new_context(request)
+
+    def is_request_allowed(self, request: BaseRequestProtocol) -> bool:
+        if request.method not in OPERATION_TYPES:
+            raise Refused(405, "Use POST, or GET for a query.", headers={"Allow": "GET, POST"})
+        return True
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
+        if request.method == "GET":
+            fields = query_fields(request.query_params)
+        elif parse_content_type(request.content_type or "")[0].lower() == "application/json":
+            fields = body_fields(await request.get_body())
+        else:
+            raise Refused(415, "Send the operation as JSON, with `Content-Type: application/json`.")
+        if fault := field_fault(fields):
+            raise Refused(400, fault)
+        transport = self._get_stream_transport_from_headers(request.headers)
+        return GraphQLRequestData(
+            query=fields["query"],
+            variables=fields.get("variables"),
+            operation_name=fields.get("operationName"),
+            extensions=fields.get("extensions"),
+            protocol=transport.protocol if transport else "http",
+        )
+
+    def decode_json(self, data: str | bytes) -> object:
+        return decode_json(data)
+
+    def encode_json(self, data: object) -> str:
+        """A str: bytes would make WebSocket frames binary. All ASCII: a lone surrogate could not be sent."""
+        return json.dumps(data, separators=(",", ":"))
+
+    # ------------------------------------------------------------ answers
+
+    async def execute_single(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Response,
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        method = request_adapter.method
+        try:
+            return await self.schema.execute(
+                request_data.query,
+                variable_values=request_data.variables,
+                context_value=context,
+                operation_name=request_data.operation_name,
+                allowed_operation_types=OPERATION_TYPES[method],
+                operation_extensions=request_data.extensions,
+            )
+        except InvalidOperationTypeError as error:
+            raise wrong_way(error.operation_type) from None
+        except CannotGetOperationTypeError as error:
+            raise Refused(400, unknown_operation(error.operation_name)) from None
+
+    async def create_streaming_response(
+        self,
+        request: Request | WebSocket,
+        stream: Callable[[], AsyncIterator[str]],
+        sub_response: Response,
+        headers: Mapping[str, str],
+    ) -> Response:
+        return EventStream(self.streams, stream(), headers=headers)
+
+    def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
+        return (
+            request.method == "GET"
+            and not request.query_params.get("query")
+            and "text/html" in request.headers.get("accept", "")
+        )
+
+    async def render_graphql_ide(self, request: Request) -> Response:
+        return HTMLResponse(PAGE)
+
+    # ------------------------------------------------------------ origins
+
+    def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
+        """Besides pages of our own and clients that are no browsers: pages on this machine, at any port."""
+        return is_loopback(origin) and is_loopback(f"//{request.headers.get('host', '')}")
+
+
+def wrong_way(operation_type: OperationType) -> Refused:
+    """The refusal of an operation that its request can't carry."""
+    if operation_type is OperationType.MUTATION:
+        return Refused(405, "A mutation needs a POST request.", headers={"Allow": "POST"})
+    return Refused(
+        400,
+        "A subscription needs a stream: use a WebSocket (graphql-transport-ws), "
+        "or send `Accept: text/event-stream`.",
+    )
+
+
+def unknown_operation(name: str | None) -> str:
+    if name is None:
+        return "The document has no operation, or several: name one with `operationName`."
+    return f"The document has no operation named {json.dumps(name)}."
+
+
+def internal_error(error: Exception) -> Response:
+    """The answer to what should never happen: the log has the cause, the client an id."""
+    shown = format_error(GraphQLError(str(error), original_error=error))
+    return JSONResponse({"errors": [shown]}, status_code=500)
+
+
+def is_loopback(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>TaskQL</title>
+<h1>TaskQL</h1>
+<p>This is the GraphQL endpoint. Send it operations as JSON:</p>
+<pre>curl -H 'Content-Type: application/json' -d '{"query": "{ kinds { name description } }"}' URL</pre>
+<p>Subscriptions: WebSocket (graphql-transport-ws) or <code>Accept: text/event-stream</code>.</p>
+</html>
+"""

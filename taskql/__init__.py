@@ -1,0 +1,7 @@
+"""TaskQL runs work for you and shows it live. This is what handler authors import."""
+
+from taskql.context import TaskContext
+from taskql.errors import Permanent, Retryable
+from taskql.handler import handler
+
+__all__ = ["Permanent", "Retryable", "TaskContext", "handler"]

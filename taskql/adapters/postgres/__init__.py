@@ -1,0 +1,13 @@
+"""PostgreSQL 18 through SQLAlchemy Core on asyncpg.
+
+Invariant: every transition locks the task's dispatch row first and the task after it, in one statement, so
+that transitions of one task queue up and never deadlock.
+"""
+
+from taskql.adapters.postgres.dispatch import PostgresDispatch
+from taskql.adapters.postgres.engine import open_engine
+from taskql.adapters.postgres.leases import PostgresLeases
+from taskql.adapters.postgres.migrations import is_current, migrate
+from taskql.adapters.postgres.tasks import PostgresTasks
+
+__all__ = ["PostgresDispatch", "PostgresLeases", "PostgresTasks", "is_current", "migrate", "open_engine"]

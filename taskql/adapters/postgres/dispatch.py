@@ -1,0 +1,160 @@
+"""The dispatch rows, as upkeep sees them. SKIP LOCKED lets any number of processes share the work."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.tables import EVENT_COLUMNS, EVENT_SQL, event_from, failure_json
+from taskql.ports import DeadLetter, Dispatch
+from taskql.task import Failure, TaskEvent
+
+RESERVED_SECONDS = 10
+"""How long reserved rows are left to the process that means to send them: longer than a send's time limit."""
+
+MAX_MARGIN_DOUBLINGS = 6
+
+LOST = Failure(
+    "CRASHED",
+    "The worker that ran the last attempt was lost: it crashed, was killed or stalled. "
+    "If the task takes its worker along, find out why before retrying.",
+    retryable=True,
+)
+
+RESERVE_DUE = text(f"""
+WITH due AS (
+    SELECT task_id FROM dispatch
+    WHERE sent_at IS NULL AND lease_expires_at IS NULL AND NOT blocked AND available_at <= now()
+      AND (reserved_until IS NULL OR reserved_until < now())
+    ORDER BY available_at LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE dispatch d SET reserved_until = now() + make_interval(secs => {RESERVED_SECONDS})
+FROM due WHERE d.task_id = due.task_id
+RETURNING d.task_id, d.queue, d.attempt
+""")
+
+# A claim or a delay may have come between reserving and sending: then this sending is history.
+MARK_SENT = text("""
+UPDATE dispatch d SET sent_at = now(), sends = d.sends + 1, reserved_until = NULL
+FROM (
+    SELECT mine.task_id FROM dispatch mine
+    JOIN unnest(CAST(:ids AS uuid[]), CAST(:attempts AS integer[])) AS sent(task_id, attempt)
+      ON mine.task_id = sent.task_id AND mine.attempt = sent.attempt
+    WHERE mine.reserved_until IS NOT NULL
+    ORDER BY mine.task_id FOR UPDATE OF mine
+) AS mine
+WHERE d.task_id = mine.task_id
+""")
+
+RESCUE = text(f"""
+WITH expired AS (
+    SELECT d.task_id, d.attempt, d.queue, t.owner, t.attempt >= t.max_attempts AS exhausted,
+           clock_timestamp() AS at
+    FROM dispatch d JOIN tasks t ON t.id = d.task_id
+    WHERE d.lease_expires_at < now()
+    ORDER BY d.task_id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+), again AS (
+    UPDATE dispatch d
+    SET lease_expires_at = NULL, sent_at = NULL, reserved_until = NULL, available_at = clock_timestamp()
+    FROM expired WHERE d.task_id = expired.task_id AND NOT expired.exhausted
+), gone AS (
+    DELETE FROM dispatch d USING expired WHERE d.task_id = expired.task_id AND expired.exhausted
+), letters AS (
+    INSERT INTO dead_letters (reason, task_id, owner, attempt, queue, body, at)
+    SELECT CAST(:reason AS text), task_id, owner, attempt, queue,
+           '{{"task_id": "' || task_id || '", "v": 1}}', at
+    FROM expired WHERE exhausted
+)
+UPDATE tasks t
+SET status = CASE WHEN exhausted THEN 'FAILED' ELSE 'PENDING' END,
+    outcome = CASE WHEN exhausted THEN 'FAILED' END,
+    failure = CASE WHEN exhausted THEN CAST(:failure AS jsonb) END,
+    finished_at = CASE WHEN exhausted THEN expired.at END,
+    progress = CASE WHEN exhausted THEN t.progress END,
+    version = t.version + 1, updated_at = expired.at,
+    attempts = jsonb_set(t.attempts, '{{-1}}', (t.attempts -> -1) || jsonb_build_object(
+        'finished_at', expired.at, 'outcome', 'LOST', 'failure', CAST(:failure AS jsonb)))
+FROM expired WHERE t.id = expired.task_id
+RETURNING {EVENT_SQL}
+""").columns(*EVENT_COLUMNS)
+
+RAISE_WATERMARK = text("""
+INSERT INTO watermarks AS w (queue, sent_at) VALUES (:queue, least(:sent_at, now()))
+ON CONFLICT (queue) DO UPDATE SET sent_at = greatest(w.sent_at, excluded.sent_at)
+""")
+
+RESEND_LOST = text(f"""
+WITH lost AS (
+    SELECT d.task_id FROM dispatch d JOIN watermarks w ON w.queue = d.queue
+    WHERE d.lease_expires_at IS NULL
+      AND d.sent_at < w.sent_at - CAST(:margin AS interval) * power(2, least(greatest(d.sends, 1) - 1, {MAX_MARGIN_DOUBLINGS}))
+    ORDER BY d.sent_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE dispatch d SET sent_at = NULL, reserved_until = NULL FROM lost WHERE d.task_id = lost.task_id
+""")
+
+RESERVE_DEAD_LETTERS = text(f"""
+WITH unsent AS (
+    SELECT id FROM dead_letters
+    WHERE sent_at IS NULL AND (reserved_until IS NULL OR reserved_until < now())
+    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE dead_letters l SET reserved_until = now() + make_interval(secs => {RESERVED_SECONDS})
+FROM unsent WHERE l.id = unsent.id
+RETURNING l.id, l.reason, l.body, l.task_id, l.attempt
+""")
+
+MARK_DEAD_LETTERS_SENT = text("UPDATE dead_letters SET sent_at = now() WHERE id = ANY(:ids)")
+
+
+class PostgresDispatch:
+    """DispatchStore over an engine in autocommit."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def reserve_due(self, limit: int) -> list[Dispatch]:
+        async with connection(self._engine) as opened:
+            rows = await opened.execute(RESERVE_DUE, {"limit": limit})
+            return [Dispatch(row.task_id, row.queue, row.attempt) for row in rows]
+
+    async def mark_sent(self, dispatches: Sequence[Dispatch]) -> None:
+        async with connection(self._engine) as opened:
+            await opened.execute(
+                MARK_SENT,
+                {
+                    "ids": [dispatch.task_id for dispatch in dispatches],
+                    "attempts": [dispatch.attempt for dispatch in dispatches],
+                },
+            )
+
+    async def rescue_expired(self, limit: int) -> list[TaskEvent]:
+        values = {
+            "limit": limit,
+            "failure": compact_json(failure_json(LOST)),
+            "reason": f"{LOST.code}: {LOST.message}",
+        }
+        async with connection(self._engine) as opened:
+            rows = await opened.execute(RESCUE, values)
+            return [event_from(row) for row in rows.mappings()]
+
+    async def raise_watermark(self, queue: str, sent_at: datetime) -> None:
+        async with connection(self._engine) as opened:
+            await opened.execute(RAISE_WATERMARK, {"queue": queue, "sent_at": sent_at})
+
+    async def resend_lost(self, margin: timedelta, limit: int) -> int:
+        async with connection(self._engine) as opened:
+            found = await opened.execute(RESEND_LOST, {"margin": margin, "limit": limit})
+            return found.rowcount
+
+    async def reserve_dead_letters(self, limit: int) -> list[DeadLetter]:
+        async with connection(self._engine) as opened:
+            rows = await opened.execute(RESERVE_DEAD_LETTERS, {"limit": limit})
+            return [DeadLetter(row.id, row.reason, row.body or "", row.task_id, row.attempt) for row in rows]
+
+    async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None:
+        async with connection(self._engine) as opened:
+            await opened.execute(MARK_DEAD_LETTERS_SENT, {"ids": list(ids)})

@@ -1,0 +1,105 @@
+"""The engine, and the one place where a driver's errors become ours.
+
+Each call of an adapter is one statement in autocommit: atomic by itself, one round trip, no open transaction
+that could hold locks while we wait for anything else.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from taskql.errors import StartupError, Unavailable
+
+CONNECT_SECONDS = 3.0
+STATEMENT_SECONDS = 15.0
+POOL_WAIT_SECONDS = 10.0
+
+OUTAGES: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    PoolTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+"""What a server that restarts, a full one or a broken connection looks like."""
+
+
+@asynccontextmanager
+async def open_engine(database_url: str, pool_size: int) -> AsyncIterator[AsyncEngine]:
+    """An engine in autocommit over at most `pool_size` connections; closed on leaving."""
+    engine = create_async_engine(
+        asyncpg_url(database_url),
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_use_lifo=True,
+        json_serializer=compact_json,
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection from the pool. An outage, here or in what is done with it, is raised as Unavailable."""
+    try:
+        async with engine.connect() as opened:
+            yield opened
+    except OUTAGES as error:
+        raise away(error) from error
+    except InterfaceError as error:
+        raise away(error) from error
+    except DBAPIError as error:
+        if error.connection_invalidated or isinstance(driver_error(error), OUTAGES):
+            raise away(error) from error
+        raise
+
+
+async def is_reachable(engine: AsyncEngine) -> bool:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS), connection(engine) as opened:
+            await opened.exec_driver_sql("SELECT 1")
+    except (Unavailable, TimeoutError):
+        return False
+    return True
+
+
+def driver_error(error: DBAPIError) -> BaseException | None:
+    """asyncpg's own exception below SQLAlchemy's two layers."""
+    return error.orig.__cause__ if error.orig is not None else None
+
+
+def away(error: BaseException) -> Unavailable:
+    return Unavailable(f"PostgreSQL does not answer ({type(error).__name__}); try again in a moment.")
+
+
+def asyncpg_url(database_url: str) -> URL:
+    """A conventional PostgreSQL URL as SQLAlchemy wants it for asyncpg."""
+    try:
+        url = make_url(database_url)
+    except Exception:
+        raise StartupError(
+            "DATABASE_URL is no URL; it looks like postgresql://user:password@host:5432/database."
+        ) from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise StartupError("DATABASE_URL must start with postgresql://.")
+    return url.set(drivername="postgresql+asyncpg")
+
+
+def compact_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

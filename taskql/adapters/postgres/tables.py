@@ -1,0 +1,73 @@
+"""The columns that queries name. The schema itself is in taskql/migrations; a test holds the two together."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import ARRAY, JSON, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import RowMapping
+
+from taskql.lifecycle import TaskStatus
+from taskql.task import EVENT_FIELDS, TASK_FIELDS, Attempt, Failure, Progress, Task, TaskEvent
+
+metadata = MetaData()
+timestamp = DateTime(timezone=True)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text),
+    Column("input", JSON, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("idempotency_key", Text),
+    Column("request_hash", LargeBinary),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("attempts", JSONB, nullable=False),
+    Column("progress", JSONB),
+    Column("result", JSON),
+    Column("failure", JSONB),
+    Column("created_at", timestamp, nullable=False),
+    Column("updated_at", timestamp, nullable=False),
+    Column("outcome", Text),
+    Column("started_at", timestamp),
+    Column("finished_at", timestamp),
+)
+
+TASK_COLUMNS = tuple(tasks.c[name] for name in TASK_FIELDS)
+EVENT_COLUMNS = tuple(tasks.c[name] for name in EVENT_FIELDS)
+TASK_SQL = ", ".join(f"t.{name}" for name in TASK_FIELDS)
+EVENT_SQL = ", ".join(f"t.{name}" for name in EVENT_FIELDS)
+"""The same, for statements written as text; `t` is the task."""
+
+_attempts = TypeAdapter(tuple[Attempt, ...])
+
+
+def task_from(row: RowMapping) -> Task:
+    return Task(**values(row, TASK_FIELDS))
+
+
+def event_from(row: RowMapping) -> TaskEvent:
+    return TaskEvent(**values(row, EVENT_FIELDS))
+
+
+def values(row: RowMapping, names: tuple[str, ...]) -> dict[str, Any]:
+    """A row's columns as the fields of a TaskEvent or Task."""
+    found = {name: row[name] for name in names}
+    found["status"] = TaskStatus(found["status"])
+    found["attempts"] = _attempts.validate_python(found["attempts"])
+    found["progress"] = Progress(**found["progress"]) if found["progress"] else None
+    found["failure"] = Failure(**found["failure"]) if found["failure"] else None
+    return found
+
+
+def failure_json(failure: Failure) -> dict[str, Any]:
+    return asdict(failure)

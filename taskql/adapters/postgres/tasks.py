@@ -1,0 +1,185 @@
+"""What clients ask of PostgreSQL: `owner` stands in the WHERE of every request."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, column, func, select, text, tuple_
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
+from taskql.lifecycle import TERMINAL
+from taskql.message import NORMAL_QUEUE
+from taskql.ports import (
+    Conflict,
+    Created,
+    Creation,
+    Dispatch,
+    Existing,
+    Page,
+    PageRequest,
+    Position,
+    TaskFilter,
+)
+from taskql.task import NewTask, Task
+
+RESERVED_SECONDS = 5
+"""How long a new task is left to the process that stored it, before a sweep may send it."""
+
+# Rows are inserted in the order of their keys, so that two batches with keys in common can't deadlock; ids
+# are made in the order of the items, so that they sort as the client gave them.
+CREATE = text(f"""
+WITH items AS MATERIALIZED (
+    SELECT item, uuidv7() AS id, owner, kind, title, description, input, max_attempts, key, hash
+    FROM unnest(
+        CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]), CAST(:descriptions AS text[]),
+        CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[])
+    ) WITH ORDINALITY AS given(owner, kind, title, description, input, max_attempts, key, hash, item)
+), stored AS (
+    INSERT INTO tasks AS t
+        (id, owner, kind, title, description, input, max_attempts, idempotency_key, request_hash)
+    SELECT id, owner, kind, title, description, input, max_attempts, key, hash
+    FROM items ORDER BY owner, key, item
+    ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING {TASK_SQL}
+), dispatched AS (
+    INSERT INTO dispatch (task_id, queue, reserved_until)
+    SELECT id, :queue, now() + make_interval(secs => {RESERVED_SECONDS}) FROM stored
+)
+SELECT stored.*, items.item FROM stored JOIN items USING (id)
+""").columns(*TASK_COLUMNS, column("item"))
+
+
+class PostgresTasks:
+    """TaskStore over an engine in autocommit."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        creations: dict[int, Creation] = {}
+        async with connection(self._engine) as opened:
+            # A holder of a key can be deleted between the insert and the look-up: then the key is free again.
+            while missing := [index for index in range(len(tasks)) if index not in creations]:
+                wanted = [tasks[index] for index in missing]
+                stored = await _insert(opened, wanted)
+                holders = {} if len(stored) == len(wanted) else await _holders(opened, wanted)
+                for place, index in enumerate(missing):
+                    if place in stored:
+                        creations[index] = stored[place]
+                    elif creation := _repeated(wanted[place], holders):
+                        creations[index] = creation
+        return [creations[index] for index in range(len(tasks))]
+
+    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+        query = select(*TASK_COLUMNS).where(tasks.c.owner == owner, tasks.c.id.in_(ids))
+        return {task.id: task for task in map(task_from, await self._rows(query))}
+
+    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
+        matching = _matching(owner, filter)
+        beyond_start, within = _between(request)
+        descending = request.descending is not request.backward
+        order = [column.desc() if descending else column.asc() for column in (tasks.c.created_at, tasks.c.id)]
+        query = select(*TASK_COLUMNS).where(*matching, *within).order_by(*order).limit(request.limit + 1)
+        found = [task_from(row) for row in await self._rows(query)]
+        more = len(found) > request.limit
+        page = tuple(found[: request.limit])
+        behind = beyond_start is not None and await self._any([*matching, beyond_start])
+        if request.backward:
+            return Page(page[::-1], has_previous=more, has_next=behind)
+        return Page(page, has_previous=behind, has_next=more)
+
+    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+        some = select(tasks.c.id).where(*_matching(owner, filter)).limit(limit).subquery()
+        async with connection(self._engine) as opened:
+            return int(await opened.scalar(select(func.count()).select_from(some)) or 0)
+
+    async def ping(self) -> None:
+        async with connection(self._engine) as opened:
+            await opened.exec_driver_sql("SELECT 1")
+
+    async def _rows(self, query: Select[tuple[object, ...]]) -> Sequence[RowMapping]:
+        async with connection(self._engine) as opened:
+            return (await opened.execute(query)).mappings().all()
+
+    async def _any(self, conditions: list[ColumnElement[bool]]) -> bool:
+        return bool(await self._rows(select(tasks.c.id).where(*conditions).limit(1)))
+
+
+async def _insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:
+    """Store what meets no idempotency key; the creations by their place in `new`."""
+    rows = await opened.execute(
+        CREATE,
+        {
+            "queue": NORMAL_QUEUE,
+            "owners": [task.owner for task in new],
+            "kinds": [task.kind for task in new],
+            "titles": [task.title for task in new],
+            "descriptions": [task.description for task in new],
+            "inputs": [compact_json(task.input) for task in new],
+            "max_attempts": [task.max_attempts for task in new],
+            "keys": [task.idempotency_key for task in new],
+            "hashes": [task.request_hash for task in new],
+        },
+    )
+    return {
+        row["item"] - 1: Created(task := task_from(row), Dispatch(task.id, NORMAL_QUEUE, task.attempt))
+        for row in rows.mappings()
+    }
+
+
+async def _holders(opened: AsyncConnection, wanted: Sequence[NewTask]) -> dict[tuple[str, str], RowMapping]:
+    """The tasks that hold the idempotency keys of `wanted`."""
+    keys = [(task.owner, task.idempotency_key) for task in wanted if task.idempotency_key is not None]
+    query = select(*TASK_COLUMNS, tasks.c.idempotency_key, tasks.c.request_hash).where(
+        tuple_(tasks.c.owner, tasks.c.idempotency_key).in_(keys)
+    )
+    rows = (await opened.execute(query)).mappings()
+    return {(row["owner"], row["idempotency_key"]): row for row in rows}
+
+
+def _repeated(new: NewTask, holders: dict[tuple[str, str], RowMapping]) -> Existing | Conflict | None:
+    """What a request meets whose key is held: the same request's task, or another's."""
+    assert new.idempotency_key is not None
+    holder = holders.get((new.owner, new.idempotency_key))
+    if holder is None:
+        return None
+    same = holder["request_hash"] == new.request_hash
+    return Existing(task_from(holder)) if same else Conflict(holder["id"])
+
+
+def _matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [tasks.c.owner == owner]
+    if filter.status is not None:
+        # `outcome` has the partial index that serves pages of finished tasks.
+        column = tasks.c.outcome if TERMINAL.issuperset(filter.status) else tasks.c.status
+        conditions.append(column.in_([status.value for status in filter.status]))
+    if filter.kind is not None:
+        conditions.append(tasks.c.kind.in_(filter.kind))
+    if filter.title_contains is not None:
+        conditions.append(tasks.c.title.icontains(filter.title_contains, autoescape=True))
+    if filter.created_after is not None:
+        conditions.append(tasks.c.created_at > filter.created_after)
+    if filter.created_before is not None:
+        conditions.append(tasks.c.created_at < filter.created_before)
+    if filter.updated_after is not None:
+        conditions.append(tasks.c.updated_at > filter.updated_after)
+    return conditions
+
+
+def _between(request: PageRequest) -> tuple[ColumnElement[bool] | None, list[ColumnElement[bool]]]:
+    """What lies beyond the end that the page starts from (None: nothing was cut off there), and within."""
+    after = _beyond(request.after, request.descending) if request.after else None
+    before = _beyond(request.before, not request.descending) if request.before else None
+    start = before if request.backward else after
+    within = [condition for condition in (after, before) if condition is not None]
+    return (None if start is None else ~start), within
+
+
+def _beyond(position: Position, descending: bool) -> ColumnElement[bool]:
+    """The rows that follow `position` in the given direction: a row comparison, which the index serves."""
+    row = tuple_(tasks.c.created_at, tasks.c.id)
+    place = tuple_(position.created_at, position.id)
+    return row < place if descending else row > place
+

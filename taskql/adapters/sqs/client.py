@@ -1,0 +1,92 @@
+"""One client of SQS: its pool, its time limits, and its errors as ours.
+
+Invariant: a request ends within its time limit, with an answer, `Refused` or `Unavailable`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ParamValidationError
+from botocore.parsers import ResponseParserError
+
+from taskql.errors import StartupError, Unavailable
+
+CONNECT_SECONDS = 1
+READ_SECONDS = 3
+# One more try hides a connection that the server closed just as we took it from the pool.
+TRIES = 2
+
+
+class Refused(Unavailable):
+    """SQS answered, with an error. `code` is AWS's, without its namespace.
+
+    It counts as an outage: a missing queue or permission is given back by an operator, not by a restart.
+    """
+
+    def __init__(self, operation: str, error: ClientError) -> None:
+        details = error.response.get("Error", {})
+        self.code = str(details.get("Code", "unknown")).rpartition(".")[2]
+        super().__init__(f"SQS refused {operation}: {self.code}: {details.get('Message', '')}")
+
+
+class SqsClient:
+    """Requests by the name of botocore's methods."""
+
+    def __init__(self, raw: Any, limit: timedelta) -> None:
+        self._raw = raw
+        self._limit = limit
+
+    async def request(self, operation: str, **arguments: Any) -> Any:
+        """SQS's answer. Raises Refused, or Unavailable where there is none in time."""
+        try:
+            # botocore's own limits leave out name resolution, the wait for a connection, and the second try.
+            async with asyncio.timeout(self._limit.total_seconds()):
+                return await getattr(self._raw, operation)(**arguments)
+        except ClientError as error:
+            raise Refused(operation, error) from error
+        except ParamValidationError:
+            raise  # a mistake of ours, which time won't mend
+        except (BotoCoreError, ResponseParserError, OSError) as error:
+            raise Unavailable(
+                f"SQS does not answer {operation}: {str(error) or type(error).__name__}"
+            ) from error
+
+    async def ping(self, queue_url: str) -> None:
+        """Raises Unavailable unless SQS answers and has the queue."""
+        try:
+            await self.request("get_queue_attributes", QueueUrl=queue_url, AttributeNames=["QueueArn"])
+        except Refused as error:
+            raise Unavailable(f"The SQS queue {queue_url} can't be used; check its URL. {error}") from error
+
+
+@asynccontextmanager
+async def open_client(
+    *,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    connections: int = 10,
+    longest_wait: timedelta = timedelta(0),
+) -> AsyncIterator[SqsClient]:
+    """A client with a pool of its own. SQS may hold an answer back for `longest_wait` (long polls)."""
+    reading = READ_SECONDS + longest_wait.total_seconds()
+    config = AioConfig(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=reading,
+        max_pool_connections=connections,
+        retries={"total_max_attempts": TRIES, "mode": "standard"},
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            raw = await stack.enter_async_context(
+                aioboto3.Session().client("sqs", endpoint_url=endpoint_url, region_name=region, config=config)
+            )
+        except NoRegionError:
+            raise StartupError("The region of the SQS queues is not known; set AWS_REGION.") from None
+        except ValueError as error:
+            raise StartupError(f"AWS_ENDPOINT_URL can't be used: {error}") from None
+        yield SqsClient(raw, timedelta(seconds=CONNECT_SECONDS + reading + 1))

@@ -1,0 +1,106 @@
+"""Receives the messages of one queue, and gives them back or away.
+
+Invariant: acknowledging and hiding never wait behind a long poll; they have a client of their own.
+"""
+
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from taskql.adapters.sqs.client import Refused, SqsClient, open_client
+from taskql.errors import Unavailable
+from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
+
+logger = logging.getLogger(__name__)
+
+MAX_HIDE = timedelta(hours=12)
+CONTROL_CONNECTIONS = 100
+STALE = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
+"""How SQS says that a message is gone, received anew, or hidden for as long as it can be."""
+
+
+class SqsReceiver:
+    """MessageReceiver over SQS; a received message stays hidden for `visibility`."""
+
+    def __init__(
+        self, queue: str, url: str, visibility: timedelta, *, polling: SqsClient, control: SqsClient
+    ) -> None:
+        self.queue = queue
+        self._url = url
+        self._visibility = visibility
+        self._polling = polling
+        self._control = control
+
+    async def receive(self, limit: int, wait: timedelta) -> list[Message]:
+        """Up to `limit` messages, at most ten, as soon as there is one; none after `wait` (up to 20 s)."""
+        answer = await self._polling.request(
+            "receive_message",
+            QueueUrl=self._url,
+            MaxNumberOfMessages=min(limit, SQS_MAX_BATCH),
+            WaitTimeSeconds=min(whole_seconds(wait), MAX_POLL_SECONDS),
+            VisibilityTimeout=whole_seconds(self._visibility),
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+        )
+        return [self._message(found) for found in answer.get("Messages", [])]
+
+    async def acknowledge(self, message: Message) -> None:
+        await self._dispose("delete_message", message)
+
+    async def hide(self, message: Message, duration: timedelta) -> None:
+        """Nobody else receives the message for `duration`, at most 12 hours; zero releases it."""
+        seconds = whole_seconds(min(max(duration, timedelta(0)), MAX_HIDE))
+        await self._dispose("change_message_visibility", message, VisibilityTimeout=seconds)
+
+    async def ping(self) -> None:
+        """Raises Unavailable unless SQS answers and has the queue."""
+        await self._control.ping(self._url)
+
+    async def _dispose(self, operation: str, message: Message, **arguments: Any) -> None:
+        """A stale receipt is harmless: the lease in PostgreSQL decides what becomes of the task."""
+        try:
+            await self._control.request(
+                operation, QueueUrl=self._url, ReceiptHandle=message.receipt, **arguments
+            )
+        except Refused as error:
+            if error.code not in STALE:
+                raise
+            logger.debug("The message has moved on: %s", error)
+
+    def _message(self, found: Any) -> Message:
+        sent_at = int(found["Attributes"]["SentTimestamp"]) / 1000
+        return Message(
+            body=found["Body"],
+            receipt=found["ReceiptHandle"],
+            queue=self.queue,
+            sent_at=datetime.fromtimestamp(sent_at, UTC),
+            receive_count=int(found["Attributes"]["ApproximateReceiveCount"]),
+        )
+
+
+def whole_seconds(duration: timedelta) -> int:
+    """SQS counts in seconds; rounded up, so that a short wait does not become none."""
+    return math.ceil(duration.total_seconds())
+
+
+@asynccontextmanager
+async def open_receiver(
+    queue: str,
+    url: str,
+    visibility: timedelta,
+    *,
+    polls: int = 1,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+) -> AsyncIterator[SqsReceiver]:
+    """A receiver with room for `polls` long polls at a time."""
+    longest_wait = timedelta(seconds=MAX_POLL_SECONDS)
+    async with (
+        open_client(
+            endpoint_url=endpoint_url, region=region, connections=polls, longest_wait=longest_wait
+        ) as polling,
+        open_client(endpoint_url=endpoint_url, region=region, connections=CONTROL_CONNECTIONS) as control,
+    ):
+        yield SqsReceiver(queue, url, visibility, polling=polling, control=control)

@@ -1,0 +1,148 @@
+"""The one place where adapters are opened and handed to those who need them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from taskql.adapters import postgres, redis, sqs
+from taskql.errors import StartupError, Unavailable
+from taskql.message import NORMAL_QUEUE
+from taskql.ports import EventSink, EventSource, LeaseStore, MessageReceiver
+from taskql.registry import Registry, load_registry
+from taskql.service import TaskService
+from taskql.settings import Settings
+from taskql.upkeep import Upkeep
+
+PATIENCE_SECONDS = 30
+LOOK_EVERY_SECONDS = 0.25
+
+Ping = Callable[[], Awaitable[None]]
+"""Raises Unavailable while a service is away."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ApiServices:
+    """What the API process works with."""
+
+    service: TaskService
+    event_source: EventSource
+    pings: Mapping[str, Ping]
+
+
+@dataclass(frozen=True)
+class WorkerServices:
+    """What a consumer process works with."""
+
+    registry: Registry
+    leases: LeaseStore
+    receiver: MessageReceiver
+    events: EventSink
+    raise_watermark: Callable[[str, datetime], Awaitable[None]]
+
+
+@asynccontextmanager
+async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
+    """The API's services, with upkeep running. Waits for PostgreSQL alone: it can do without the others."""
+    registry = load_registry(settings.handler_modules)
+    async with (
+        postgres.open_engine(settings.database_url, settings.taskql_database_pool) as engine,
+        redis.RedisEventSink(settings.redis_url) as events,
+        redis.RedisEventSource(settings.redis_url) as event_source,
+        open_sender(settings) as sender,
+    ):
+        store = postgres.PostgresTasks(engine)
+        await wait_until_ready({"PostgreSQL (DATABASE_URL)": store.ping})
+        await refuse_unmigrated(engine)
+        upkeep = Upkeep(postgres.PostgresDispatch(engine), sender, events, settings.resend_margin)
+        async with upkeep.running():
+            yield ApiServices(
+                service=TaskService(store, events, registry, upkeep.relay.offer),
+                event_source=event_source,
+                pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
+            )
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
+    """A consumer's services, with upkeep running. Waits for PostgreSQL and SQS."""
+    registry = load_registry(settings.handler_modules)
+    async with (
+        postgres.open_engine(settings.database_url, settings.taskql_database_pool) as engine,
+        redis.RedisEventSink(settings.redis_url) as events,
+        open_sender(settings) as sender,
+        sqs.open_receiver(
+            NORMAL_QUEUE,
+            settings.sqs_queue_url,
+            settings.visibility,
+            endpoint_url=settings.aws_endpoint_url,
+            region=settings.aws_region,
+        ) as receiver,
+    ):
+        store = postgres.PostgresTasks(engine)
+        await wait_until_ready({"PostgreSQL (DATABASE_URL)": store.ping, "SQS (SQS_QUEUE_URL)": receiver.ping})
+        await refuse_unmigrated(engine)
+        dispatch = postgres.PostgresDispatch(engine)
+        async with Upkeep(dispatch, sender, events, settings.resend_margin).running():
+            yield WorkerServices(
+                registry=registry,
+                leases=postgres.PostgresLeases(engine),
+                receiver=receiver,
+                events=events,
+                raise_watermark=dispatch.raise_watermark,
+            )
+
+
+def migrate(settings: Settings) -> str:
+    """Bring the database to the newest revision, waiting for it if need be; answers the revision."""
+
+    async def run() -> str:
+        async with postgres.open_engine(settings.database_url, 2) as engine:
+            await wait_until_ready({"PostgreSQL (DATABASE_URL)": postgres.PostgresTasks(engine).ping})
+            return await postgres.migrate(engine)
+
+    return asyncio.run(run())
+
+
+def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender]:
+    return sqs.open_sender(
+        {NORMAL_QUEUE: settings.sqs_queue_url},
+        settings.sqs_dlq_url,
+        endpoint_url=settings.aws_endpoint_url,
+        region=settings.aws_region,
+    )
+
+
+async def wait_until_ready(pings: Mapping[str, Ping]) -> None:
+    """Wait for services that are still starting. Raises StartupError naming each one that stays away."""
+    away = await asyncio.gather(*(stays_away(name, ping) for name, ping in pings.items()))
+    if reasons := [reason for reason in away if reason]:
+        raise StartupError("\n".join(reasons))
+
+
+async def stays_away(name: str, ping: Ping) -> str | None:
+    """Why the service could not be reached for all of our patience, or None as soon as it could."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    said = False
+    while True:
+        try:
+            await ping()
+            return None
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() >= deadline:
+                return f"{name} could not be reached for {PATIENCE_SECONDS} s: {error}"
+            if not said:
+                log.info("waiting up to %d s for %s: %s", PATIENCE_SECONDS, name, error)
+                said = True
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+async def refuse_unmigrated(engine: AsyncEngine) -> None:
+    if not await postgres.is_current(engine):
+        raise StartupError("The database is not migrated to this version: run `python -m taskql migrate`.")

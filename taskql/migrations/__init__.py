@@ -1,0 +1,1 @@
+"""Alembic's migrations: plain SQL, forward only."""

@@ -1,0 +1,41 @@
+"""What became of an attempt, as values that are matched exhaustively."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from taskql.task import JSON, Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The handler returned; `result` is what it returned, as JSON."""
+
+    result: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The attempt failed and another one follows, not before `delay` from now."""
+
+    failure: Failure
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed and no other follows."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The attempt was stopped by us before it could finish and is given back, uncounted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The lease is gone (rescued or cancelled): nothing may be written."""
+
+
+Outcome = Succeeded | Retry | Failed | Released | Abandoned

@@ -1,0 +1,299 @@
+"""What TaskQL needs of the outside: narrow protocols, each with one conformance suite in tests/contract/.
+
+Rules for every adapter: `owner` is in the WHERE of every client's request; time is the database's; an outage
+raises `Unavailable`, and the same call may be made again.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from taskql.lifecycle import TaskStatus
+from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
+
+SQS_MAX_BATCH = 10
+MAX_POLL_SECONDS = 20
+
+
+# ---------------------------------------------------------------- what clients ask for
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A task that wants to be sent: enough to do so, and to tell a stale sending from a new one."""
+
+    task_id: UUID
+    queue: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The task was stored, with a dispatch row reserved for the process that stored it."""
+
+    task: Task
+    dispatch: Dispatch
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """The same request under the same idempotency key was stored before."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another request holds the idempotency key."""
+
+    task_id: UUID
+
+
+Creation = Created | Existing | Conflict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Which tasks to list; None is no restriction, an empty collection matches nothing."""
+
+    status: Collection[TaskStatus] | None = None
+    kind: Collection[str] | None = None
+    title_contains: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    updated_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the order of (created_at, id)."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """`limit` tasks from one end of what lies between `after` and `before` in the listing's direction.
+
+    `backward` takes them from the far end (`last`); the page itself is in listing order all the same.
+    """
+
+    limit: int
+    descending: bool = True
+    backward: bool = False
+    after: Position | None = None
+    before: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Tasks in listing order, and whether there are more beyond either end."""
+
+    tasks: tuple[Task, ...]
+    has_previous: bool
+    has_next: bool
+
+
+class TaskStore(Protocol):
+    """The requests of clients."""
+
+    async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        """Store tasks with their dispatch rows in one transaction; an outcome per item, in order."""
+        ...
+
+    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+        """Those of `ids` that exist and are the owner's."""
+        ...
+
+    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page: ...
+
+    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+        """How many tasks match, counting no further than `limit`."""
+        ...
+
+    async def ping(self) -> None: ...
+
+
+# ---------------------------------------------------------------- what workers do
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The attempt is ours until the lease ends."""
+
+    lease: Lease
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The task is terminal: the message is an ordinary duplicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedElsewhere:
+    """A live lease is held elsewhere, for another `remaining`."""
+
+    remaining: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """The task may not be claimed yet: the message came early."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoHandler:
+    """The task is of a kind that the claimer does not know; it has been put off for another worker."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No task has that id: the message is not ours."""
+
+
+Claim = Claimed | Finished | LeasedElsewhere | NotDue | NoHandler | Unknown
+
+
+class LeaseStore(Protocol):
+    """Claims and the named transitions of a leased attempt.
+
+    Each transition is fenced by the lease, commits alone, and answers with the event to publish. Raises
+    `LeaseLost`, having changed nothing, when the attempt is no longer the holder's.
+    """
+
+    async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
+        """Begin the next attempt, if the task is pending and due and its kind is one of `kinds`."""
+        ...
+
+    async def extend(self, lease: Lease, lease_for: timedelta) -> None:
+        """The heartbeat: the lease ends `lease_for` from now. Changes nothing that a watcher can see."""
+        ...
+
+    async def progress(self, lease: Lease, progress: Progress) -> TaskEvent: ...
+
+    async def complete(self, lease: Lease, result: JSON) -> TaskEvent: ...
+
+    async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent: ...
+
+    async def fail(self, lease: Lease, failure: Failure) -> TaskEvent:
+        """FAILED, with a dead letter."""
+        ...
+
+    async def release(self, lease: Lease) -> TaskEvent:
+        """Back to PENDING, due at once, with the attempt given back."""
+        ...
+
+    async def bury(self, queue: str, body: str, reason: str) -> None:
+        """Keep a message that is not ours as a dead letter."""
+        ...
+
+
+# ---------------------------------------------------------------- what upkeep does
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What goes to the dead-letter queue."""
+
+    id: UUID
+    reason: str
+    body: str
+    task_id: UUID | None
+    attempt: int | None
+
+
+class DispatchStore(Protocol):
+    """The dispatch rows, as upkeep sees them. Every method may run in many processes at once."""
+
+    async def reserve_due(self, limit: int) -> list[Dispatch]:
+        """Tasks that are due and unsent, reserved for the caller for some seconds, oldest first."""
+        ...
+
+    async def mark_sent(self, dispatches: Sequence[Dispatch]) -> None: ...
+
+    async def rescue_expired(self, limit: int) -> list[TaskEvent]:
+        """Give tasks whose lease has expired their next attempt, or fail them where none is left."""
+        ...
+
+    async def raise_watermark(self, queue: str, sent_at: datetime) -> None:
+        """All that was sent to `queue` well before `sent_at` has been delivered, or is lost."""
+        ...
+
+    async def resend_lost(self, margin: timedelta, limit: int) -> int:
+        """Make tasks due again that were sent more than `margin` before their queue's watermark.
+
+        The margin doubles with each sending of a task. Answers how many there were.
+        """
+        ...
+
+    async def reserve_dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Dead letters that have not been sent to the dead-letter queue, reserved for some seconds."""
+        ...
+
+    async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None: ...
+
+
+# ---------------------------------------------------------------- the queue and the events
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A received message. `receive_count` is a hint, never the attempt."""
+
+    body: str
+    receipt: str
+    queue: str
+    sent_at: datetime
+    receive_count: int
+
+
+class MessageSender(Protocol):
+    """The sending half of the queues, with short time limits."""
+
+    async def send(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
+        """Send up to ten to one queue; answers those that were accepted. Raises Unavailable if none could be."""
+        ...
+
+    async def send_dead_letters(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]: ...
+
+
+class MessageReceiver(Protocol):
+    """The receiving half of one queue. Let an open poll finish: a cancelled one can swallow messages."""
+
+    queue: str
+
+    async def receive(self, limit: int, wait: timedelta) -> list[Message]: ...
+
+    async def acknowledge(self, message: Message) -> None: ...
+
+    async def hide(self, message: Message, duration: timedelta) -> None:
+        """Nobody else receives the message for `duration`, counted from now; zero releases it."""
+        ...
+
+    async def ping(self) -> None: ...
+
+
+class EventSink(Protocol):
+    def publish(self, event: TaskEvent) -> None:
+        """Tell whoever watches. Never blocks and never fails: what gets lost, watchers find in PostgreSQL."""
+        ...
+
+
+class EventSource(Protocol):
+    """Events of the tasks that this process watches, over one connection."""
+
+    async def watch(self, task_id: UUID) -> None:
+        """Returns when the task's events are on their way to us, or raises Unavailable."""
+        ...
+
+    async def unwatch(self, task_id: UUID) -> None: ...
+
+    def events(self) -> AsyncIterator[TaskEvent | None]:
+        """Events as they come; None when some may have been missed (the connection was made anew)."""
+        ...

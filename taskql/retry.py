@@ -1,0 +1,76 @@
+"""Retry policy: pure. No clock is read here, and chance comes in as an argument."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from taskql.errors import Permanent, Retryable
+from taskql.outcome import Failed, Retry
+from taskql.storable import storable
+from taskql.task import MAX_FAILURE_CHARS, Failure
+
+BACKOFF_BASE = timedelta(seconds=1)
+BACKOFF_CAP = timedelta(minutes=5)
+MAX_RETRY_DELAY = timedelta(days=365)
+
+
+class TimedOut(Exception):
+    """The handler ran into its time limit."""
+
+
+class BadResult(Exception):
+    """What the handler returned can't be stored; the text says why."""
+
+
+class ResultTooLarge(BadResult):
+    """What the handler returned is more than we keep."""
+
+
+def describe(error: BaseException) -> Failure:
+    """The failure that a client may see: the text of our own exceptions, the class name of any other."""
+    match error:
+        case Permanent():
+            return Failure("PERMANENT", shown(error), retryable=False)
+        case Retryable():
+            return Failure("RETRYABLE", shown(error), retryable=True)
+        case TimedOut():
+            return Failure("TIMEOUT", shown(error), retryable=True)
+        case ResultTooLarge():
+            return Failure("RESULT_TOO_LARGE", shown(error), retryable=False)
+        case BadResult():
+            return Failure("INVALID_RESULT", shown(error), retryable=False)
+        case _:
+            return Failure("EXCEPTION", f"The handler raised {type(error).__name__}.", retryable=True)
+
+
+def shown(error: BaseException) -> str:
+    """An exception's text as PostgreSQL can hold it and a client may read it."""
+    return storable(str(error))[:MAX_FAILURE_CHARS] or type(error).__name__
+
+
+def plan_retry(
+    attempt: int, max_attempts: int, error: BaseException, jitter: Callable[[], float]
+) -> Retry | Failed:
+    """Whether and when to run the task again after `error` ended attempt number `attempt`.
+
+    `jitter` gives a float in [0, 1): the share of the full back-off that is waited.
+    """
+    failure = describe(error)
+    if not failure.retryable:
+        return Failed(failure)
+    if attempt >= max_attempts:
+        return Failed(exhausted(failure))
+    if isinstance(error, Retryable) and error.after is not None:
+        return Retry(failure, min(max(error.after, timedelta(0)), MAX_RETRY_DELAY))
+    return Retry(failure, backoff(attempt) * jitter())
+
+
+def exhausted(failure: Failure) -> Failure:
+    """The last attempt's failure as the task's own: ordinary exceptions become ATTEMPTS_EXHAUSTED."""
+    code = "ATTEMPTS_EXHAUSTED" if failure.code in ("EXCEPTION", "RETRYABLE") else failure.code
+    return Failure(code, failure.message, retryable=True)
+
+
+def backoff(attempt: int) -> timedelta:
+    """The longest wait after attempt number `attempt` (from 1): doubling from a second up to five minutes."""
+    doublings: int = min(attempt, 20) - 1
+    return min(BACKOFF_BASE * float(2**doublings), BACKOFF_CAP)

@@ -1,0 +1,143 @@
+"""What clients can ask of TaskQL, free of any protocol: checks, idempotency, one transaction, then the notices."""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from taskql.errors import InputIssue, InvalidInput
+from taskql.ports import Created, Creation, Dispatch, EventSink, Page, PageRequest, TaskFilter, TaskStore
+from taskql.registry import Registry
+from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
+from taskql.task import JSON, NewTask, Task
+
+MAX_TITLE_CHARS = 255
+MAX_DESCRIPTION_CHARS = 10_000
+MAX_IDEMPOTENCY_KEY_CHARS = 255
+MAX_INPUT_BYTES = 256 * 1024
+DEFAULT_KIND = "process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRequest:
+    """A client's wish for a task.
+
+    `kind` and `work` name the handler and its input (by the model's own field names); `sent` is the request as
+    the client sent it, before any default: what an idempotency key is held against.
+    """
+
+    title: str
+    description: str | None = None
+    kind: str = DEFAULT_KIND
+    work: JSON = None
+    idempotency_key: str | None = None
+    sent: JSON = None
+
+
+class TaskService:
+    """The requests of clients, each for one owner."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        events: EventSink,
+        registry: Registry,
+        offer: Callable[[Sequence[Dispatch]], None],
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._offer = offer
+        self.registry = registry
+
+    async def create(self, owner: str, request: CreateRequest) -> Creation:
+        """Store one task. Raises InvalidInput, having stored nothing, where the request can't be accepted."""
+        [creation] = await self.create_all([self.checked(owner, request)])
+        return creation
+
+    async def create_all(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        creations = await self._store.create(tasks)
+        created = [creation for creation in creations if isinstance(creation, Created)]
+        self._offer([creation.dispatch for creation in created])
+        for creation in created:
+            self._events.publish(creation.task)
+        return creations
+
+    def checked(self, owner: str, request: CreateRequest) -> NewTask:
+        """The request as a task to be stored, every field checked."""
+        issues: list[InputIssue] = []
+        title = request.title.strip()
+        issues += text_issues("title", title, 1, MAX_TITLE_CHARS)
+        if request.description is not None:
+            issues += text_issues("description", request.description, 0, MAX_DESCRIPTION_CHARS)
+        if request.idempotency_key is not None:
+            issues += text_issues("idempotency_key", request.idempotency_key, 1, MAX_IDEMPOTENCY_KEY_CHARS)
+        handler = self.registry[request.kind]
+        stored: JSON = {}
+        try:
+            stored = handler.stored(request.work or {})
+            issues += json_issues(("work", request.kind), stored)
+        except InvalidInput as error:
+            issues += [(("work", request.kind, *path), reason) for path, reason in error.issues]
+        if issues:
+            raise InvalidInput(*issues)
+        return NewTask(
+            owner=owner,
+            kind=request.kind,
+            title=title,
+            description=request.description,
+            input=stored,
+            max_attempts=handler.max_attempts,
+            idempotency_key=request.idempotency_key,
+            request_hash=request_hash(request.sent) if request.idempotency_key is not None else None,
+        )
+
+    async def get(self, owner: str, task_id: UUID) -> Task | None:
+        return (await self._store.fetch(owner, [task_id])).get(task_id)
+
+    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+        return await self._store.fetch(owner, ids)
+
+    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
+        return await self._store.page(owner, filter, request)
+
+    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+        """How many tasks match, counting no further than `limit`."""
+        return await self._store.count(owner, filter, limit)
+
+
+def text_issues(field: str, text: str, least: int, most: int) -> list[InputIssue]:
+    """What is wrong with a text: its length in characters, or characters that can't be stored."""
+    if not is_storable(text):
+        return [((field,), UNSTORABLE_TEXT)]
+    if len(text) < least:
+        return [((field,), "is blank; give at least one visible character")]
+    if len(text) > most:
+        return [((field,), f"has {len(text)} characters; the most is {most}")]
+    return []
+
+
+def json_issues(path: tuple[str, ...], value: JSON) -> list[InputIssue]:
+    """What is wrong with a kind's input as JSON: what can't be stored, or its size."""
+    if found := list(unstorable(value, path)):
+        return found
+    if (size := json_size(value)) > MAX_INPUT_BYTES:
+        return [(path, f"has {size} bytes as JSON; the most is {MAX_INPUT_BYTES}")]
+    return []
+
+
+def request_hash(sent: JSON) -> bytes:
+    """A digest that is the same for requests that mean the same: key order, null fields and 1 or 1.0 don't count."""
+    return hashlib.sha256(json.dumps(canonical(sent), sort_keys=True).encode()).digest()
+
+
+def canonical(value: JSON) -> JSON:
+    match value:
+        case dict():
+            return {key: canonical(item) for key, item in value.items() if item is not None}
+        case list() | tuple():
+            return [canonical(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value

@@ -1,0 +1,90 @@
+"""Settings: read once from the environment and `.env`, validated across fields, then passed explicitly.
+
+Invariant: frozen, and complete at boot; a wrong value stops the process with a message that names the variable.
+.env.example and the README list them all, which tests/unit/test_settings.py checks.
+"""
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taskql.errors import StartupError
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside. Durations are in the unit that the name tells."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
+    redis_url: str = Field(description="Redis or Valkey: redis://host:port/0, rediss:// or unix:///path")
+    sqs_queue_url: str = Field(description="URL of the SQS queue that carries tasks")
+    sqs_dlq_url: str = Field(description="URL of the SQS queue for dead letters")
+    aws_endpoint_url: str | None = Field(None, description="Where AWS is, if not at AWS itself: an emulator's URL")
+    aws_region: str | None = Field(None, description="Region of the queues; the AWS SDK's own settings apply too")
+    task_handlers: str = Field("", description="Modules to import besides the kinds that ship, comma-separated")
+    host: str = Field("127.0.0.1", description="Address that the API listens on")
+    port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
+    log_level: LogLevel = Field("info", description="debug, info, warning or error")
+
+    taskql_concurrency: int = Field(10, ge=1, le=1000, description="Tasks that one consumer runs at a time")
+    taskql_visibility_seconds: float = Field(60, ge=2, le=43_200, description="How long a lease and a message's invisibility last unless extended")
+    taskql_heartbeat_seconds: float = Field(20, gt=0, description="How often a running task extends both; less than half of the above")
+    taskql_poll_seconds: int = Field(20, ge=0, le=20, description="How long a poll waits for messages; a stopping consumer lets the open one finish")
+    taskql_resend_seconds: float = Field(60, ge=1, description="A task's message counts as lost once the queue has delivered what was sent this much later")
+    taskql_drain_seconds: float = Field(25, ge=0, description="How long a stopping consumer waits for what runs")
+    taskql_database_pool: int = Field(10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most")
+
+    @model_validator(mode="after")
+    def _heartbeat_keeps_the_lease(self) -> Self:
+        if self.taskql_heartbeat_seconds >= self.taskql_visibility_seconds / 2:
+            raise ValueError(
+                "TASKQL_HEARTBEAT_SECONDS must be less than half of TASKQL_VISIBILITY_SECONDS, "
+                "so that one missed heartbeat does not lose the lease"
+            )
+        return self
+
+    @property
+    def visibility(self) -> timedelta:
+        return timedelta(seconds=self.taskql_visibility_seconds)
+
+    @property
+    def heartbeat(self) -> timedelta:
+        return timedelta(seconds=self.taskql_heartbeat_seconds)
+
+    @property
+    def poll(self) -> timedelta:
+        return timedelta(seconds=self.taskql_poll_seconds)
+
+    @property
+    def resend_margin(self) -> timedelta:
+        return timedelta(seconds=self.taskql_resend_seconds)
+
+    @property
+    def drain(self) -> timedelta:
+        return timedelta(seconds=self.taskql_drain_seconds)
+
+    @property
+    def handler_modules(self) -> list[str]:
+        return [name for part in self.task_handlers.split(",") if (name := part.strip())]
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises StartupError naming each variable that is missing or wrong."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+    except ValidationError as error:
+        raise StartupError("\n".join(map(explain, error.errors()))) from None
+
+
+def explain(issue: object) -> str:
+    """One wrong setting, in words that name the variable but never repeat its value."""
+    assert isinstance(issue, dict)
+    name = "_".join(map(str, issue["loc"])).upper()
+    if issue["type"] == "missing":
+        return f"{name} is not set: {Settings.model_fields[name.lower()].description}. See .env.example."
+    return f"{name}: {issue['msg']}" if name else str(issue["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,111 @@
+"""The task and its parts, as values.
+
+Invariant: `TaskEvent` holds all that changes in a task's life, `Task` adds what never does; so a task plus
+the event of a newer version is the task at that version.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from taskql.lifecycle import AttemptOutcome, TaskStatus
+
+JSON = Any
+"""What JSON can express: None, bool, int, float (finite), str, list, dict with str keys."""
+
+MAX_ATTEMPTS_KEPT = 20
+MAX_FAILURE_CHARS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt or a task failed. `message` is safe to show to the task's owner."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution; `finished_at` and `outcome` are None while it runs."""
+
+    number: int
+    started_at: datetime
+    finished_at: datetime | None = None
+    outcome: AttemptOutcome | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running attempt says it is: `fraction` from 0 to 1."""
+
+    fraction: float
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEvent:
+    """All that changes in a task's life, at one version. Travels over Redis after each commit."""
+
+    id: UUID
+    status: TaskStatus
+    version: int
+    attempt: int
+    max_attempts: int
+    attempts: tuple[Attempt, ...]
+    progress: Progress | None
+    result: JSON
+    failure: Failure | None
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(TaskEvent):
+    """A stored task, whole, at one version."""
+
+    owner: str
+    kind: str
+    title: str
+    description: str | None
+    input: JSON
+    created_at: datetime
+
+    def at(self, event: TaskEvent) -> "Task":
+        """This task as `event` describes it."""
+        return replace(self, **{name: getattr(event, name) for name in EVENT_FIELDS})
+
+
+EVENT_FIELDS = tuple(field.name for field in fields(TaskEvent))
+TASK_FIELDS = tuple(field.name for field in fields(Task))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task that a client asks for, checked and ready to be stored.
+
+    `request_hash` covers what the client sent, before defaults: it tells a repeated request from another one
+    under the same idempotency key.
+    """
+
+    owner: str
+    kind: str
+    title: str
+    description: str | None
+    input: Mapping[str, JSON]
+    max_attempts: int
+    idempotency_key: str | None = None
+    request_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to finish one attempt; whoever holds a stale one cannot write."""
+
+    task_id: UUID
+    attempt: int

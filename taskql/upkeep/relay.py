@@ -1,0 +1,96 @@
+"""The relay sends what PostgreSQL says is to be sent: at once what this process has just stored, and by a
+sweep what a crashed process left, what a retry made due, and what waited while SQS was away.
+
+Invariant: a row counts as sent only after SQS accepted its message; a crash in between sends it twice.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+
+from taskql.ports import SQS_MAX_BATCH, Dispatch, DispatchStore, MessageSender
+from taskql.upkeep.pace import Backoff
+from taskql.waiting import wait_for
+
+SWEEP_EVERY = timedelta(seconds=1)
+SWEEP_ROWS = 500
+PARALLEL_SENDS = 8
+MAX_OFFERED = 10_000
+
+
+class Relay:
+    """Sends tasks to their queues."""
+
+    def __init__(self, store: DispatchStore, sender: MessageSender) -> None:
+        self._store = store
+        self._sender = sender
+        self._offered: list[Dispatch] = []
+        self._awake = asyncio.Event()
+        self._sends = asyncio.Semaphore(PARALLEL_SENDS)
+
+    def offer(self, dispatches: Sequence[Dispatch]) -> None:
+        """Send these soon: they are stored and reserved for this process. Never blocks.
+
+        What is too much to remember is left to the sweep, once its reservation ends.
+        """
+        room = MAX_OFFERED - len(self._offered)
+        self._offered.extend(dispatches[:room])
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled."""
+        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        next_sweep = loop.time()
+        while True:
+            await wait_for(self._awake, next_sweep - loop.time())
+            try:
+                await self._send_offered()
+                if loop.time() >= next_sweep:
+                    next_sweep = loop.time() + SWEEP_EVERY.total_seconds()
+                    await self.sweep()
+                backoff.reset()
+            except Exception as error:
+                # What was reserved stays in PostgreSQL and is swept once SQS is back.
+                self._offered.clear()
+                await backoff.pause("relay", error)
+                next_sweep = loop.time()
+
+    async def sweep(self) -> None:
+        """Send all that is due and that nobody is sending."""
+        while due := await self._store.reserve_due(SWEEP_ROWS):
+            await self._send(due)
+            if len(due) < SWEEP_ROWS:
+                return
+
+    async def _send_offered(self) -> None:
+        self._awake.clear()
+        while self._offered:
+            offered, self._offered = self._offered[:SWEEP_ROWS], self._offered[SWEEP_ROWS:]
+            await self._send(offered)
+
+    async def _send(self, dispatches: Sequence[Dispatch]) -> None:
+        """Send in batches, several at a time. Raises Unavailable if any batch found SQS away."""
+        results = await asyncio.gather(*map(self._send_batch, batches(dispatches)), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _send_batch(self, batch: Sequence[Dispatch]) -> None:
+        async with self._sends:
+            accepted = await self._sender.send(batch)
+        if accepted:
+            await self._store.mark_sent(accepted)
+
+
+def batches(dispatches: Sequence[Dispatch]) -> list[Sequence[Dispatch]]:
+    """As few batches as SQS allows, each for one queue."""
+    by_queue: dict[str, list[Dispatch]] = defaultdict(list)
+    for dispatch in dispatches:
+        by_queue[dispatch.queue].append(dispatch)
+    return [
+        group[start : start + SQS_MAX_BATCH]
+        for group in by_queue.values()
+        for start in range(0, len(group), SQS_MAX_BATCH)
+    ]

@@ -1,0 +1,40 @@
+"""All loops of upkeep, run together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from taskql.ports import DispatchStore, EventSink, MessageSender
+from taskql.upkeep.dead_letters import DeadLetterRelay
+from taskql.upkeep.pace import repeat
+from taskql.upkeep.relay import Relay
+from taskql.upkeep.rescuer import Rescuer
+
+SWEEP_EVERY = timedelta(seconds=1)
+
+
+class Upkeep:
+    """What every process does besides its own work."""
+
+    def __init__(
+        self, store: DispatchStore, sender: MessageSender, events: EventSink, resend_margin: timedelta
+    ) -> None:
+        self.relay = Relay(store, sender)
+        self._rescuer = Rescuer(store, events, self.relay, resend_margin)
+        self._dead_letters = DeadLetterRelay(store, sender)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Upkeep goes on in the background while the block runs."""
+        loops = [
+            asyncio.create_task(self.relay.run(), name="relay"),
+            asyncio.create_task(repeat("rescuer", self._rescuer.step, SWEEP_EVERY), name="rescuer"),
+            asyncio.create_task(repeat("dead_letters", self._dead_letters.step, SWEEP_EVERY), name="dead_letters"),
+        ]
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)

@@ -1,0 +1,356 @@
+"""MessageSender and MessageReceiver against the real queues, and without them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import aioboto3
+import pytest
+
+from taskql.adapters.sqs import SqsClient, SqsReceiver, SqsSender, open_client, open_receiver, open_sender
+from taskql.adapters.sqs.sender import MAX_MESSAGE_BYTES
+from taskql.devstack import DevStack
+from taskql.errors import StartupError, Unavailable
+from taskql.message import decode
+from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, DeadLetter, Dispatch, Message
+
+DEADLINE_SECONDS = 20
+SOON = timedelta(seconds=1)
+LONG = timedelta(seconds=MAX_POLL_SECONDS)
+VISIBILITY = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Queues:
+    """A queue and a dead-letter queue of one test's own, and what works on them."""
+
+    url: str
+    dead_letter_url: str
+    sender: SqsSender
+    receiver: SqsReceiver
+    raw: Any
+
+    async def send(self, count: int = 1) -> list[Dispatch]:
+        dispatches = [Dispatch(uuid4(), "normal", 1) for _ in range(count)]
+        assert await self.sender.send(dispatches) == dispatches
+        return dispatches
+
+    async def receive(self) -> Message:
+        [message] = await self.receiver.receive(1, LONG)
+        return message
+
+    async def dead_letters(self) -> list[dict[str, Any]]:
+        answer = await self.raw.receive_message(
+            QueueUrl=self.dead_letter_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        return list(answer.get("Messages", []))
+
+
+@asynccontextmanager
+async def open_queues(stack: DevStack) -> AsyncIterator[Queues]:
+    endpoint = stack.env["AWS_ENDPOINT_URL"]
+    region = stack.env["AWS_REGION"]
+    async with AsyncExitStack() as opened:
+        raw = await opened.enter_async_context(
+            aioboto3.Session().client("sqs", endpoint_url=endpoint, region_name=region)
+        )
+        urls = [(await raw.create_queue(QueueName=f"test-{uuid4()}"))["QueueUrl"] for _ in range(2)]
+        url, dead_letter_url = urls
+        sender = await opened.enter_async_context(
+            open_sender({"normal": url}, dead_letter_url, endpoint_url=endpoint, region=region)
+        )
+        receiver = await opened.enter_async_context(
+            open_receiver("normal", url, VISIBILITY, polls=3, endpoint_url=endpoint, region=region)
+        )
+        yield Queues(url, dead_letter_url, sender, receiver, raw)
+
+
+@pytest.fixture(autouse=True)
+def credentials(stack: DevStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in stack.env.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+async def queues(stack: DevStack) -> AsyncIterator[Queues]:
+    async with open_queues(stack) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
+    """A stack whose SQS these tests may kill and freeze."""
+    with DevStack(data=tmp_path_factory.mktemp("fragile"), say=lambda _: None) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def fragile_queues(fragile: DevStack) -> AsyncIterator[Queues]:
+    async with open_queues(fragile) as opened:
+        yield opened
+    fragile.sqs.resume()
+    fragile.sqs.start()
+
+
+def a_letter(body: str = "a body", reason: str = "a reason") -> DeadLetter:
+    return DeadLetter(uuid4(), reason, body, uuid4(), 3)
+
+
+# ---------------------------------------------------------------- sending and receiving
+
+
+async def test_what_is_sent_is_received(queues: Queues) -> None:
+    before = datetime.now(UTC)
+    [dispatch] = await queues.send()
+    message = await queues.receive()
+    assert decode(message.body) == dispatch.task_id
+    assert message.queue == "normal"
+    assert message.receive_count == 1
+    assert before - SOON <= message.sent_at <= datetime.now(UTC) + SOON
+
+
+async def test_ten_go_in_one_batch(queues: Queues) -> None:
+    dispatches = await queues.send(SQS_MAX_BATCH)
+    received = await queues.receiver.receive(SQS_MAX_BATCH, LONG)
+    assert {decode(message.body) for message in received} == {dispatch.task_id for dispatch in dispatches}
+
+
+async def test_sending_nothing_is_no_request(queues: Queues) -> None:
+    assert await queues.sender.send([]) == []
+    assert await queues.sender.send_dead_letters([]) == []
+
+
+async def test_no_more_is_received_than_there_is_room_for(queues: Queues) -> None:
+    await queues.send(3)
+    assert len(await queues.receiver.receive(2, LONG)) == 2
+    assert len(await queues.receiver.receive(1000, LONG)) == 1
+
+
+async def test_an_empty_queue_answers_with_nothing(queues: Queues) -> None:
+    assert await queues.receiver.receive(10, timedelta(0)) == []
+    assert await queues.receiver.receive(10, timedelta(milliseconds=10)) == []
+
+
+async def test_a_waiting_poll_gets_what_comes_later(queues: Queues) -> None:
+    poll = asyncio.create_task(queues.receiver.receive(1, LONG))
+    [dispatch] = await queues.send()
+    [message] = await poll
+    assert decode(message.body) == dispatch.task_id
+
+
+async def test_an_acknowledged_message_is_gone(queues: Queues) -> None:
+    await queues.send()
+    message = await queues.receive()
+    await queues.receiver.acknowledge(message)
+    await queues.receiver.hide(message, timedelta(0))
+    assert await queues.receiver.receive(1, timedelta(0)) == []
+
+
+async def test_a_received_message_is_hidden_until_it_is_released(queues: Queues) -> None:
+    await queues.send()
+    message = await queues.receive()
+    assert await queues.receiver.receive(1, timedelta(0)) == []
+    await queues.receiver.hide(message, timedelta(0))
+    again = await queues.receive()
+    assert (again.body, again.receive_count) == (message.body, 2)
+
+
+async def test_a_hidden_message_comes_back_by_itself(queues: Queues) -> None:
+    await queues.send()
+    message = await queues.receive()
+    await queues.receiver.hide(message, SOON)
+    assert (await queues.receive()).body == message.body
+
+
+@pytest.mark.parametrize("duration", [timedelta(days=30), timedelta(seconds=-5)])
+async def test_a_duration_beyond_what_sqs_can_do_is_capped(queues: Queues, duration: timedelta) -> None:
+    await queues.send()
+    await queues.receiver.hide(await queues.receive(), duration)
+
+
+async def test_a_stale_receipt_is_harmless(queues: Queues) -> None:
+    await queues.send()
+    stale = replace(await queues.receive(), receipt=str(uuid4()))
+    await queues.receiver.acknowledge(stale)
+    await queues.receiver.hide(stale, SOON)
+
+
+async def test_acknowledging_does_not_wait_behind_long_polls(queues: Queues) -> None:
+    await queues.send()
+    message = await queues.receive()
+    polls = [asyncio.create_task(queues.receiver.receive(1, LONG)) for _ in range(10)]
+    await queues.receiver.hide(message, SOON)
+    await queues.receiver.acknowledge(message)
+    assert not any(poll.done() for poll in polls)
+    for poll in polls:
+        poll.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
+
+
+async def test_ping_is_content_with_a_queue(queues: Queues) -> None:
+    await queues.receiver.ping()
+
+
+async def test_ping_names_a_queue_that_is_not_there(stack: DevStack) -> None:
+    url = stack.env["SQS_QUEUE_URL"] + "-misspelt"
+    async with open_receiver(
+        "normal", url, VISIBILITY, endpoint_url=stack.env["AWS_ENDPOINT_URL"]
+    ) as receiver:
+        with pytest.raises(Unavailable, match=r"taskql-misspelt can't be used; check its URL"):
+            await receiver.ping()
+
+
+async def test_what_is_missing_for_a_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StartupError, match="AWS_ENDPOINT_URL"):
+        async with open_client(endpoint_url="localhost", region="us-east-1"):
+            pass
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(StartupError, match="AWS_REGION"):
+        async with open_client():
+            pass
+
+
+# ---------------------------------------------------------------- dead letters
+
+
+async def test_a_dead_letter_tells_what_is_known(queues: Queues) -> None:
+    letter = a_letter()
+    assert await queues.sender.send_dead_letters([letter]) == [letter]
+    [found] = await queues.dead_letters()
+    assert found["Body"] == "a body"
+    told = {name: value["StringValue"] for name, value in found["MessageAttributes"].items()}
+    assert told == {"task_id": str(letter.task_id), "attempt": "3", "reason": "a reason"}
+
+
+async def test_a_foreign_message_s_letter_has_no_task(queues: Queues) -> None:
+    letter = DeadLetter(uuid4(), "", "who am I", None, None)
+    assert await queues.sender.send_dead_letters([letter]) == [letter]
+    [found] = await queues.dead_letters()
+    assert set(found["MessageAttributes"]) == {"reason"}
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ("a\x00b\x01\x1f\ufffe\uffff", "a\ufffdb\ufffd\ufffd\ufffd\ufffd"),
+        ("\ud800", "\ufffd"),
+        ("\t\r\n\x7f é 🚀", "\t\r\n\x7f é 🚀"),
+        ("", "(empty)"),
+    ],
+)
+async def test_characters_that_sqs_refuses_are_replaced(queues: Queues, body: str, sent: str) -> None:
+    assert await queues.sender.send_dead_letters([a_letter(body, reason=body)])
+    [found] = await queues.dead_letters()
+    assert found["Body"] == sent
+    assert found["MessageAttributes"]["reason"]["StringValue"] == sent
+
+
+async def test_the_largest_messages_fit_with_their_reasons(queues: Queues) -> None:
+    letters = [a_letter("é" * (MAX_MESSAGE_BYTES // 2), reason="r" * 100_000) for _ in range(2)]
+    assert await queues.sender.send_dead_letters(letters) == letters
+    assert len(await queues.dead_letters()) == 2
+
+
+async def test_a_letter_that_is_refused_holds_no_other_up(queues: Queues) -> None:
+    await queues.raw.set_queue_attributes(
+        QueueUrl=queues.dead_letter_url, Attributes={"MaximumMessageSize": "1024"}
+    )
+    small, large = a_letter(), a_letter("x" * 5000)
+    assert await queues.sender.send_dead_letters([large, small]) == [small]
+    with pytest.raises(Unavailable):
+        await queues.sender.send_dead_letters([large])
+
+
+# ---------------------------------------------------------------- partial failures
+
+
+class RefusesOdd:
+    """The real client, but of a batch it refuses each second message, as SQS does under internal failures."""
+
+    def __init__(self, raw: Any, refuses: Callable[[int], bool]) -> None:
+        self._raw = raw
+        self._refuses = refuses
+
+    async def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        refused = [entry for index, entry in enumerate(Entries) if self._refuses(index)]
+        taken = [entry for entry in Entries if entry not in refused]
+        answer = await self._raw.send_message_batch(QueueUrl=QueueUrl, Entries=taken) if taken else {}
+        failed = [{"Id": entry["Id"], "Code": "InternalError", "Message": "try again"} for entry in refused]
+        return {"Successful": answer.get("Successful", []), "Failed": failed}
+
+
+def sender_that(queues: Queues, refuses: Callable[[int], bool]) -> SqsSender:
+    client = SqsClient(RefusesOdd(queues.raw, refuses), timedelta(seconds=5))
+    return SqsSender(client, {"normal": queues.url}, queues.dead_letter_url)
+
+
+async def test_of_a_batch_only_the_refused_stay_behind(queues: Queues) -> None:
+    dispatches = [Dispatch(uuid4(), "normal", 1) for _ in range(4)]
+    accepted = await sender_that(queues, lambda index: index % 2 == 1).send(dispatches)
+    assert accepted == [dispatches[0], dispatches[2]]
+
+
+async def test_a_batch_of_which_nothing_is_accepted_is_an_outage(queues: Queues) -> None:
+    with pytest.raises(Unavailable, match="InternalError"):
+        await sender_that(queues, lambda _: True).send([Dispatch(uuid4(), "normal", 1)])
+
+
+# ---------------------------------------------------------------- outages
+
+
+async def outcomes(queues: Queues) -> list[object]:
+    """What each of the ports' methods does at present."""
+    message = Message("{}", str(uuid4()), "normal", datetime.now(UTC), 1)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return await asyncio.gather(
+            queues.sender.send([Dispatch(uuid4(), "normal", 1)]),
+            queues.sender.send_dead_letters([a_letter()]),
+            queues.receiver.acknowledge(message),
+            queues.receiver.hide(message, SOON),
+            queues.receiver.ping(),
+            return_exceptions=True,
+        )
+
+
+async def test_without_sqs_everything_is_unavailable_and_works_again_after(
+    fragile: DevStack, fragile_queues: Queues
+) -> None:
+    fragile.sqs.kill()
+    assert {type(outcome) for outcome in await outcomes(fragile_queues)} == {Unavailable}
+    with pytest.raises(Unavailable):
+        await fragile_queues.receiver.receive(1, SOON)
+    fragile.sqs.start()
+    for url in (fragile_queues.url, fragile_queues.dead_letter_url):  # lost with the emulator's memory
+        await fragile_queues.raw.create_queue(QueueName=url.rpartition("/")[2])
+    assert not any(isinstance(outcome, Exception) for outcome in await outcomes(fragile_queues))
+
+
+async def test_a_poll_that_is_open_when_sqs_dies_is_an_outage(
+    fragile: DevStack, fragile_queues: Queues
+) -> None:
+    await fragile_queues.receiver.ping()
+    poll = asyncio.create_task(fragile_queues.receiver.receive(1, LONG))
+    await asyncio.sleep(0.2)  # lets it reach the server; the outcome is the same if it does not
+    fragile.sqs.kill()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        with pytest.raises(Unavailable):
+            await poll
+
+
+async def test_a_frozen_sqs_holds_nobody_up(fragile: DevStack, fragile_queues: Queues) -> None:
+    fragile.sqs.pause()
+    assert {type(outcome) for outcome in await outcomes(fragile_queues)} == {Unavailable}
+
+
+async def test_a_queue_that_is_gone_is_an_outage_not_a_crash(queues: Queues) -> None:
+    await queues.raw.delete_queue(QueueUrl=queues.url)
+    with pytest.raises(Unavailable, match="NonExistentQueue|QueueDoesNotExist"):
+        await queues.receiver.receive(1, timedelta(0))
+    with pytest.raises(Unavailable, match="NonExistentQueue|QueueDoesNotExist"):
+        await queues.sender.send([Dispatch(uuid4(), "normal", 1)])
