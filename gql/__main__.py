@@ -20,6 +20,7 @@ from gql.request import MAX_REQUEST_BYTES
 from gql.schema import print_sdl
 from taskql.bootstrap import open_api
 from taskql.errors import HandlerRefused, StartupError
+from taskql.logs import set_up_logging
 from taskql.registry import load_registry
 from taskql.settings import Settings, load_settings
 
@@ -38,7 +39,7 @@ def main() -> int:
         if arguments.print_schema:
             sys.stdout.write(print_sdl(load_registry(settings.handler_modules)))
         else:
-            log_to_stderr(settings.log_level)
+            set_up_logging(settings.log_level)
             serve(settings)
     except (StartupError, HandlerRefused) as error:
         sys.stderr.write(f"{error}\n")
@@ -46,31 +47,26 @@ def main() -> int:
     return 0
 
 
-def log_to_stderr(level: str) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=level.upper())
-
-
 def serve(settings: Settings) -> None:
     """Serve until a signal comes."""
-    with (
-        bound_socket(settings.host, settings.port) as listener,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-        suppress(asyncio.CancelledError),  # the signal came while we were starting
-    ):
-        runner.run(run(settings, listener))
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as listener:
+        take_port(listener, settings.host, settings.port)
+        with (
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            suppress(asyncio.CancelledError),  # the signal came while we were starting
+        ):
+            runner.run(run(settings, listener))
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """Take the port before anything is opened; connections are accepted once we can answer them."""
+def take_port(listener: socket.socket, host: str, port: int) -> None:
+    """Before anything is opened; connections are refused until we can answer them."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener.bind((host, port))
     except OSError as error:
-        reason = error.strerror or error
-        raise StartupError(f"Can't listen on {host}:{port}: {reason}. Set HOST and PORT.") from None
-    return listener
+        raise StartupError(
+            f"Can't listen on {host}:{port}: {error.strerror}. Set PORT or HOST to another."
+        ) from None
 
 
 async def run(settings: Settings, listener: socket.socket) -> None:
@@ -81,7 +77,6 @@ async def run(settings: Settings, listener: socket.socket) -> None:
         api = Api(services)
         server = Server(config_of(api, settings), before_shutdown=api.go_away)
         on_signal(lambda number: server.handle_exit(number, None))
-        logger.info("serving http://%s:%d/graphql", settings.host, settings.port)
         await server.serve([listener])
     logger.info("stopped")
 
@@ -95,6 +90,8 @@ def on_signal(act: Callable[[int], object]) -> None:
 def config_of(api: Api, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         api.app,
+        host=settings.host,
+        port=settings.port,
         http="httptools",
         ws="websockets-sansio",
         ws_max_size=MAX_REQUEST_BYTES,
@@ -119,6 +116,10 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """uvicorn would raise a signal again after its shutdown, and the exit code would not be 0."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logger.info("serving http://%s:%d/graphql", self.config.host, self.config.port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._before_shutdown()

@@ -14,9 +14,9 @@ from strawberry.schema.schema import validate_document
 
 from gql.limits import MAX_TOKENS, excesses
 
-MAX_REMEMBERED = 256
-MAX_REMEMBERED_CHARS = 8_000
-"""Longer documents are prepared each time, so that what is remembered has a bounded size."""
+MAX_REMEMBERED = 128
+MAX_REMEMBERED_CHARS = 4_000
+"""Longer documents are prepared each time: a parsed one takes 200 bytes of memory for each character."""
 
 
 class Documents:

@@ -11,6 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 from graphql import GraphQLError, GraphQLFormattedError, Node
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from taskql.errors import InvalidInput, NotFound, Unavailable
 
@@ -45,15 +47,18 @@ class TooComplex(GraphQLError):
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """How an error of ours is shown; without a message, by its own text."""
+    """How an error is shown; without a message, by its own."""
 
     code: ErrorCode
     message: str | None = None
-    retryable: bool | None = None
+    retryable: bool = False
 
 
 PRESENTATIONS: dict[type[Exception], Presentation] = {
     InvalidInput: Presentation(ErrorCode.BAD_USER_INPUT),
+    MissingQueryError: Presentation(ErrorCode.BAD_USER_INPUT),
+    CannotGetOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT),
+    InvalidOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT),
     NotFound: Presentation(ErrorCode.NOT_FOUND),
     Unavailable: Presentation(
         ErrorCode.UNAVAILABLE,
@@ -61,6 +66,13 @@ PRESENTATIONS: dict[type[Exception], Presentation] = {
         retryable=True,
     ),
 }
+UNREADABLE = Presentation(ErrorCode.BAD_USER_INPUT, "A value here can't be read as its type.")
+GRAPHQL_CORE_LIMITS = (
+    "Document contains more than",
+    "Document is nested too deeply",
+    "Maximum introspection depth exceeded",
+)
+"""What graphql-core says where a limit of its own is exceeded; it has no codes."""
 
 
 def presented(error: GraphQLError) -> GraphQLError:
@@ -68,20 +80,15 @@ def presented(error: GraphQLError) -> GraphQLError:
     if error.extensions and "code" in error.extensions:
         return error
     cause = root_cause(error)
-    if known := next((shown for kind, shown in PRESENTATIONS.items() if isinstance(cause, kind)), None):
-        if known.code is ErrorCode.UNAVAILABLE:
-            logger.warning("unavailable: %s", cause)
-        message = printable(known.message or str(cause))
-        extensions: dict[str, Any] = {"code": known.code.value}
-        if known.retryable is not None:
-            extensions["retryable"] = known.retryable
-        return located_like(error, message, extensions)
-    if is_request_error(error):
-        message = (
-            error.message if isinstance(cause, GraphQLError) else "A value here can't be read as its type."
-        )
-        return located_like(error, printable(message), {"code": ErrorCode.BAD_USER_INPUT.value})
-    return masked(error, cause)
+    shown = presentation(error, cause)
+    if shown is None:
+        return masked(error, cause)
+    if shown.code is ErrorCode.UNAVAILABLE:
+        logger.warning("Answered UNAVAILABLE: %s", cause)
+    extensions: dict[str, Any] = {"code": shown.code.value}
+    if shown.retryable:
+        extensions["retryable"] = True
+    return located_like(error, printable(shown.message or error.message), extensions)
 
 
 def format_error(error: GraphQLError) -> GraphQLFormattedError:
@@ -89,9 +96,21 @@ def format_error(error: GraphQLError) -> GraphQLFormattedError:
     return presented(error).formatted
 
 
+def presentation(error: GraphQLError, cause: Exception) -> Presentation | None:
+    """How an error that somebody foresaw is shown."""
+    for kind, shown in PRESENTATIONS.items():
+        if isinstance(cause, kind):
+            return shown
+    if not is_request_error(error):
+        return None
+    if any(limit in error.message for limit in GRAPHQL_CORE_LIMITS):
+        return Presentation(ErrorCode.TOO_COMPLEX)
+    return Presentation(ErrorCode.BAD_USER_INPUT) if isinstance(cause, GraphQLError) else UNREADABLE
+
+
 def masked(error: GraphQLError, cause: Exception) -> GraphQLError:
     incident = uuid4().hex
-    logger.error("internal error %s at %s", incident, error.path, exc_info=cause)
+    logger.error("Answered INTERNAL %s at %s", incident, error.path, exc_info=cause)
     message = f"Something went wrong on our side; it is logged as {incident}."
     return located_like(error, message, {"code": ErrorCode.INTERNAL.value, "id": incident})
 

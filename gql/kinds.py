@@ -20,7 +20,7 @@ from taskql.handler import Handler
 from taskql.registry import Registry
 from taskql.task import JSON
 
-API_TYPES = frozenset(
+RESERVED = frozenset(
     {
         "CancelTaskInput",
         "CreateTaskInput",
@@ -43,7 +43,7 @@ class Kinds:
     """The GraphQL side of a registry's handlers."""
 
     def __init__(self, registry: Registry) -> None:
-        self._taken = dict.fromkeys(API_TYPES, "the API itself")
+        self._taken = dict.fromkeys(RESERVED, "the API itself")
         self._inputs = {kind: self._input(handler) for kind, handler in registry.items()}
         self._results = {
             kind: self._result(handler)
@@ -72,7 +72,7 @@ class Kinds:
         return model.to_client(task.input) if model else task.input
 
     def typed_result(self, task: values.Task) -> Any:
-        """A task's result as a member of the union; None where there is none, or its kind is not known here."""
+        """A task's result as a member of the union; None where there is none, or the kind is unknown here."""
         model = self._results.get(task.kind)
         if model is None or task.result is None:
             return None
@@ -92,7 +92,8 @@ class Kinds:
         if not is_model(model):
             raise refused(
                 handler,
-                f"it {'takes' if is_input else 'returns'} {written(model)}; make that a pydantic model or dataclass.",
+                f"it {'takes' if is_input else 'returns'} {written(model)}; "
+                "make that a pydantic model or a dataclass.",
             )
         types = ModelTypes(handler, is_input=is_input)
         made = types.root(model)

@@ -1,8 +1,8 @@
 """GraphQL types from handlers' models.
 
-A model is a pydantic model or a dataclass. Its GraphQL twin exists for the schema alone: values stay JSON, and
-a `ClientModel` renames them between the model's own field names and those that clients use. Constraints are the
-model's business when a task is created. Invariant: what GraphQL can't express is refused here, at boot.
+A model is a pydantic model or a dataclass. Its GraphQL twin exists for the schema alone: values stay JSON,
+and a `ClientModel` renames them between the model's own field names and those that clients use. Constraints
+are the model's business when a task is created. Invariant: what GraphQL can't express is refused at boot.
 """
 
 import dataclasses
@@ -173,8 +173,8 @@ class ModelTypes:
         for name, (_, field) in made.items():
             if not GRAPHQL_NAME.fullmatch(field.name):
                 raise self._refused(
-                    f"field {name!r} of {model.__name__} would be {field.name!r} in GraphQL, which is no name "
-                    "there; use ASCII letters and digits, and no two underscores in front."
+                    f"field {name!r} of {model.__name__} would be {field.name!r} in GraphQL, which is no "
+                    "name there; use ASCII letters and digits, and no two underscores in front."
                 )
             if other := taken.get(field.name):
                 raise self._refused(

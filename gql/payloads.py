@@ -1,25 +1,14 @@
-"""What mutations answer with. What a caller can expect to go wrong is data: `userErrors`."""
+"""What mutations answer with."""
 
 from collections.abc import Sequence
 from typing import Self
 
 import strawberry
 
-from gql.enums import UserErrorCode
 from gql.types import Task
+from gql.user_errors import UserError, idempotency_conflict
 from taskql import task as values
-
-
-@strawberry.type(description="Something about the input that the caller can put right.")
-class UserError:
-    code: UserErrorCode = strawberry.field(description="What kind of problem it is, for programs.")
-    message: str = strawberry.field(description="The problem and what to do about it, for people.")
-    field: list[str] | None = strawberry.field(
-        description=(
-            'The path from the argument to the place, list indexes included: `["input", "work", "compute", '
-            '"numbers", "3"]`. Null if no single place is at fault.'
-        )
-    )
+from taskql.ports import Conflict, Created, Creation, Existing
 
 
 @strawberry.type(description="What became of a createTask.")
@@ -34,8 +23,14 @@ class CreateTaskPayload:
     user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
 
     @classmethod
-    def of(cls, task: values.Task, *, created: bool) -> Self:
-        return cls(task=task, created=created, user_errors=[])
+    def of(cls, creation: Creation) -> Self:
+        match creation:
+            case Created(task):
+                return cls(task=task, created=True, user_errors=[])
+            case Existing(task):
+                return cls(task=task, created=False, user_errors=[])
+            case Conflict(task_id):
+                return cls.refused([idempotency_conflict(task_id)])
 
     @classmethod
     def refused(cls, errors: Sequence[UserError]) -> Self:

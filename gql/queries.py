@@ -72,7 +72,7 @@ class Query:
 
     @strawberry.field(
         graphql_type=list[Node | None],
-        description=f"What has these ids, in their order, null for each that is missing. At most {MAX_NODES}.",
+        description=f"What has these ids, in their order; null for what is missing. At most {MAX_NODES}.",
     )
     async def nodes(
         self,

@@ -9,7 +9,7 @@ from graphql import GraphQLError, ValueNode, value_from_ast_untyped
 from strawberry.types.scalar import ScalarDefinition
 
 from gql.errors import BadUserInput
-from taskql.service import is_storable
+from taskql.storable import UNSTORABLE_TEXT, is_storable
 
 CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 EXAMPLE_ID = "0198c5a4-6f1e-7b3c-9d2a-4e8f10b7c6d5"
@@ -52,7 +52,7 @@ def serialize_datetime(moment: datetime) -> str:
 def checked_text(argument: str, text: str) -> str:
     """The text, where it can be compared with what is stored; PostgreSQL would choke on the rest."""
     if not is_storable(text):
-        raise BadUserInput(f"`{argument}` holds a NUL character or half of a surrogate pair; remove it.")
+        raise BadUserInput(f"`{argument}` {UNSTORABLE_TEXT}.")
     return text
 
 

@@ -108,7 +108,7 @@ class GraphQLView(GraphQL[Context, None]):
         return GraphQLRequestData(
             query=fields["query"],
             variables=fields.get("variables"),
-            operation_name=fields.get("operationName"),
+            operation_name=fields.get("operationName") or None,
             extensions=fields.get("extensions"),
             protocol=transport.protocol if transport else "http",
         )

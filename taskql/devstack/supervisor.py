@@ -23,6 +23,9 @@ from taskql.devstack.process import Process, ProcessError
 from taskql.devstack.revival import Revival
 from taskql.devstack.welcome import base_url, reachable, welcome
 
+# A stopping consumer ends its open poll, then gives its tasks some time; both within the grace, unless set.
+QUICK_TO_STOP = {"TASKQL_POLL_SECONDS": "1", "TASKQL_DRAIN_SECONDS": f"{GRACE_SECONDS - 2:g}"}
+
 
 @dataclass(frozen=True)
 class Options:
@@ -93,11 +96,9 @@ def revival_of(stack: DevStack, console: Console) -> Revival:
 
 
 def environment(options: Options, settings: Mapping[str, str]) -> dict[str, str]:
-    """The processes' environment: what the stack says wins over the shell's, and that over `.env`."""
-    # A consumer that hands its tasks back in good time is not killed at the end of the grace.
-    drain = os.environ.get("TASKQL_DRAIN_SECONDS", f"{GRACE_SECONDS - 2:g}")
-    own = {"HOST": options.host, "PORT": str(options.port), "TASKQL_DRAIN_SECONDS": drain}
-    return {**os.environ, **settings, **own}
+    """The processes' environment: the stack's settings win over the shell's, and those over `.env`."""
+    address = {"HOST": options.host, "PORT": str(options.port)}
+    return {**QUICK_TO_STOP, **os.environ, **settings, **address}
 
 
 def migrate(env: Mapping[str, str]) -> None:

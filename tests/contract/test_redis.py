@@ -80,8 +80,9 @@ async def following(source: RedisEventSource) -> TaskEvent | None:
 
 
 async def until_gap(source: RedisEventSource) -> None:
-    while await following(source) is not None:
-        pass
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await following(source) is not None:
+            pass
 
 
 async def until_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
@@ -90,18 +91,19 @@ async def until_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def until_delivered(sink: RedisEventSink, source: RedisEventSource, event: TaskEvent) -> None:
+async def until_delivered(sink: RedisEventSink, source: RedisEventSource, wanted: TaskEvent) -> None:
     """Publish again and again until it arrives: what is published during an outage may get lost."""
 
     async def insist() -> None:
         while True:
-            sink.publish(event)
+            sink.publish(wanted)
             await asyncio.sleep(0.05)
 
     insisting = asyncio.create_task(insist())
     try:
-        while await following(source) != event:
-            pass
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (event := await following(source)) is None or event.version != wanted.version:
+                pass
     finally:
         insisting.cancel()
 
@@ -366,7 +368,7 @@ async def test_an_outage_is_logged_once_and_so_is_its_end(
         with pytest.raises(Unavailable):
             await source.watch(uuid4())
         fragile.valkey.start()
-        await until_delivered(sink, source, a_task(task_id))
+        await until_delivered(sink, source, a_task(task_id, 100))
         await until_logged(caplog, "published again")
     for once in ("events get lost", "published again", "live updates are delayed", "updates are live again"):
         assert caplog.text.count(once) == 1

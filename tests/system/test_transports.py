@@ -1,6 +1,6 @@
 """The transports of a running API, as clients and as nobody's clients meet them.
 
-The fixture `api` is a running API with a consumer behind it: `.url` and `.ws_url`, both without a path.
+The fixture `api` is a running API with a consumer behind it: `.url` has no path, `.ws_url` is the endpoint.
 """
 
 import json
@@ -247,7 +247,7 @@ async def test_client_that_wants_json_first_gets_json(http: httpx.AsyncClient, a
 @asynccontextmanager
 async def opened(api: Api, **how: Any) -> AsyncIterator[ClientConnection]:
     how = {"subprotocols": [Subprotocol("graphql-transport-ws")], **how}
-    async with connect(f"{api.ws_url}/graphql", **how) as socket:
+    async with connect(api.ws_url, **how) as socket:
         yield socket
 
 

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from gql.hub import MAX_PENDING, Hub
+from gql.hub import Hub
+from gql.watched import MAX_PENDING
 from taskql.errors import NotFound, Unavailable
 from taskql.lifecycle import TaskStatus
 from taskql.task import EVENT_FIELDS, Task, TaskEvent

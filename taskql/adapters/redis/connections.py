@@ -20,6 +20,11 @@ def impatient_client(url: str) -> Redis:
     )
 
 
+def account(error: Exception) -> str:
+    """The error in words; redis-py's errors and timeouts are short of them, each in its own way."""
+    return f"{type(error).__name__}: {error}"
+
+
 def bare_connection(url: str) -> AbstractConnection:
     """A connection that its user reads, unlike redis-py's PubSub, which hides when it was made anew.
 

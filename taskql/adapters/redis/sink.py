@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from taskql.adapters.redis.codec import channel, encode
-from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, impatient_client
+from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, account, impatient_client
 from taskql.errors import Unavailable
 from taskql.task import TaskEvent
 
@@ -65,7 +65,7 @@ class RedisEventSink:
         await self._redis.aclose()
 
     async def _run(self) -> None:
-        while not self._closing:
+        while self._buffer or not self._closing:
             await self._wake.wait()
             self._wake.clear()
             while self._buffer:
@@ -81,7 +81,7 @@ class RedisEventSink:
                 await pipeline.execute()
         except OUTAGE as error:
             if not self._away:
-                logger.warning("Redis is away: events get lost until it is back (%r)", error)
+                logger.warning("Redis is away: events get lost until it is back (%s)", account(error))
             self._away = True
         except Exception:
             logger.exception("%d events could not be published", len(batch))

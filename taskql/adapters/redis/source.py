@@ -14,7 +14,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from taskql.adapters.redis.codec import ForeignEvent, channel, decode
-from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, impatient_client
+from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, account, impatient_client
 from taskql.adapters.redis.pubsub import PubSub, open_pubsub
 from taskql.errors import Unavailable
 from taskql.task import TaskEvent
@@ -41,6 +41,7 @@ class RedisEventSource:
         self._pubsub: PubSub | None = None
         self._events: asyncio.Queue[TaskEvent | None] = asyncio.Queue(WAITING_EVENTS)
         self._failures = 0
+        self._missed = False  # somebody relied on a connection that is gone
 
     async def __aenter__(self) -> Self:
         self._loops = [
@@ -95,12 +96,12 @@ class RedisEventSource:
                 await self._follow()
             except OUTAGE as error:
                 if not self._failures:
-                    logger.warning("Redis is away: live updates are delayed until it is back (%r)", error)
+                    logger.warning(
+                        "Redis is away: live updates are delayed until it is back (%s)", account(error)
+                    )
             except Exception:
                 logger.exception("The connection to Redis is made anew")
-            self._pubsub = None
-            for subscribed in self._watched.values():
-                subscribed.clear()
+            self._lose_connection()
             await asyncio.sleep(
                 min(FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10), LONGEST_PAUSE_SECONDS)
             )
@@ -109,7 +110,8 @@ class RedisEventSource:
     async def _follow(self) -> None:
         """Connect, subscribe to all that is watched, and pass on what comes, until the connection fails."""
         async with open_pubsub(self._url) as self._pubsub:
-            self._late.clear()  # one None, after the last subscription, will do for all of them
+            self._missed |= bool(self._late)  # one None, after the last subscription, will do for all of them
+            self._late.clear()
             wanted = {
                 channel(task_id): partial(self._confirm, subscribed)
                 for task_id, subscribed in self._watched.items()
@@ -136,8 +138,15 @@ class RedisEventSource:
         if self._failures:
             logger.info("Redis is back: updates are live again")
         self._failures = 0
-        if self._watched:
+        if self._missed:
             self._offer(None)
+        self._missed = False
+
+    def _lose_connection(self) -> None:
+        self._pubsub = None
+        for subscribed in self._watched.values():
+            self._missed |= subscribed.is_set()
+            subscribed.clear()
 
     def _receive(self, data: bytes) -> None:
         if data == CANARY:

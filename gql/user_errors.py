@@ -1,0 +1,55 @@
+"""What a caller can put right, as data: `userErrors` in the payloads of mutations."""
+
+from uuid import UUID
+
+import strawberry
+from strawberry.utils.str_converters import to_camel_case
+
+from gql.enums import UserErrorCode
+from gql.kinds import Kinds
+from taskql.errors import InputIssue
+
+OWN_VALIDATOR = "Value error, "
+"""What pydantic puts before the words of a model's own validator."""
+
+
+@strawberry.type(description="Something about the input that the caller can put right.")
+class UserError:
+    code: UserErrorCode = strawberry.field(description="What kind of problem it is, for programs.")
+    message: str = strawberry.field(description="The problem and what to do about it, for people.")
+    field: list[str] | None = strawberry.field(
+        description=(
+            'The path from the argument to the place, list indexes included: `["input", "work", "compute", '
+            '"numbers", "3"]`. Null if no single place is at fault.'
+        )
+    )
+
+
+def invalid(issue: InputIssue, kinds: Kinds) -> UserError:
+    """A place in the input that can't be accepted, named as clients know it."""
+    path, reason = issue
+    if path[0] == "work":
+        field = ["input", "work", *kinds.client_path(path[1:])]
+    else:
+        field = ["input", *map(to_camel_case, path)]
+    return UserError(code=UserErrorCode.INVALID, message=sentence(field, reason), field=field)
+
+
+def idempotency_conflict(task_id: UUID) -> UserError:
+    return UserError(
+        code=UserErrorCode.IDEMPOTENCY_CONFLICT,
+        message=(
+            f"This idempotency key was used before, for task {task_id}, with a different input. "
+            "Send that input again, or take a new key."
+        ),
+        field=["input", "idempotencyKey"],
+    )
+
+
+def sentence(field: list[str], reason: str) -> str:
+    """A reason as a sentence. Models speak in whole ones; our own begin with a verb and want its subject."""
+    told = reason.removeprefix(OWN_VALIDATOR)
+    if told == reason and reason[:1].islower():
+        name = next(step for step in reversed(field) if not step.isdigit())
+        told = f"The field '{name}' {reason}"
+    return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?")) else ".")

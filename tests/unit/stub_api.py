@@ -1,0 +1,148 @@
+"""The schema over scripted parts: what resolvers make of requests and answers, without any server."""
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from strawberry.types import ExecutionResult
+
+from gql.context import Context
+from gql.schema import Schema, build_schema
+from taskql.lifecycle import TaskStatus
+from taskql.ports import Created, Creation, Dispatch, Page, PageRequest, TaskFilter
+from taskql.registry import Registry, load_registry
+from taskql.service import TaskService
+from taskql.task import NewTask, Task, TaskEvent
+
+TASK_ID = UUID("0198c5a4-6f1e-7b3c-9d2a-4e8f10b7c6d5")
+MISSING_ID = UUID("0198c5a4-6f1e-7b3c-9d2a-000000000000")
+NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+
+STORED = Task(
+    id=TASK_ID,
+    owner="alice",
+    kind="reverse",
+    title="a title",
+    description=None,
+    input={"input_data": "hello", "simulate_seconds": 0},
+    status=TaskStatus.PENDING,
+    version=1,
+    attempt=0,
+    max_attempts=3,
+    attempts=(),
+    progress=None,
+    result=None,
+    failure=None,
+    created_at=NOW,
+    updated_at=NOW,
+    started_at=None,
+    finished_at=None,
+)
+
+
+@dataclass
+class StubStore:
+    """Holds one task; answers creations with `answer`, or with `failure`."""
+
+    task: Task = STORED
+    answer: Creation | None = None
+    failure: Exception | None = None
+    created: list[NewTask] = field(default_factory=list)
+    pages: list[tuple[TaskFilter, PageRequest]] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    matching: int = 1
+
+    async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        self.raise_failure()
+        self.created += tasks
+        return [self.answer or Created(as_stored(task), Dispatch(TASK_ID, "normal", 0)) for task in tasks]
+
+    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+        self.raise_failure()
+        return {id: self.task for id in ids if id == self.task.id and owner == self.task.owner}
+
+    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
+        self.raise_failure()
+        self.pages.append((filter, request))
+        return Page((self.task,), False, True)
+
+    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+        self.counts.append(limit)
+        return min(self.matching, limit)
+
+    async def ping(self) -> None:
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
+class StubHub:
+    """Tells `states`, then raises `failure`, if there is one."""
+
+    states: Sequence[Task] = ()
+    failure: Exception | None = None
+    asked: list[tuple[str, UUID, int | None]] = field(default_factory=list)
+    closed: bool = False
+
+    async def watch(self, owner: str, task_id: UUID, after_version: int | None) -> AsyncGenerator[Task, None]:
+        self.asked.append((owner, task_id, after_version))
+        try:
+            for state in self.states:
+                yield state
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self.closed = True
+
+
+class NoEvents:
+    def publish(self, event: TaskEvent) -> None:
+        pass
+
+
+class StubApi:
+    """A schema to execute documents with, and the parts that were asked."""
+
+    def __init__(self, registry: Registry | None = None, hub: StubHub | None = None) -> None:
+        self.registry = registry or load_registry()
+        self.store = StubStore()
+        self.hub = hub or StubHub()
+        self.schema: Schema = build_schema(self.registry)
+        service = TaskService(self.store, NoEvents(), self.registry, lambda dispatches: None)
+        self.context = Context("alice", service, self.hub)
+
+    async def execute(self, document: str, **variables: Any) -> ExecutionResult:
+        return await self.schema.execute(document, variables, self.context)
+
+    async def data(self, document: str, **variables: Any) -> dict[str, Any]:
+        """What comes of a document that works."""
+        result = await self.execute(document, **variables)
+        assert result.errors is None
+        assert result.data is not None
+        return result.data
+
+    async def error(self, document: str, **variables: Any) -> dict[str, Any]:
+        """The one error of a document that does not."""
+        result = await self.execute(document, **variables)
+        assert result.errors is not None
+        [error] = result.errors
+        return dict(error.formatted)
+
+    async def stream(self, document: str, **variables: Any) -> list[ExecutionResult]:
+        results = await self.schema.subscribe(document, variables, self.context)
+        return [result async for result in results]
+
+
+def as_stored(task: NewTask) -> Task:
+    return replace(
+        STORED, kind=task.kind, title=task.title, description=task.description, input=dict(task.input)
+    )
+
+
+def code(error: dict[str, Any]) -> str:
+    return str(error["extensions"]["code"])
