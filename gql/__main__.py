@@ -22,7 +22,7 @@ from taskql.bootstrap import open_api
 from taskql.errors import HandlerRefused, StartupError
 from taskql.logs import set_up_logging
 from taskql.registry import load_registry
-from taskql.settings import Settings, load_settings
+from taskql.settings import Settings, load_handler_modules, load_settings
 
 DRAIN_SECONDS = 8
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -35,10 +35,10 @@ def main() -> int:
     parser.add_argument("--print-schema", action="store_true", help="print the schema and exit")
     arguments = parser.parse_args()
     try:
-        settings = load_settings()
         if arguments.print_schema:
-            sys.stdout.write(print_sdl(load_registry(settings.handler_modules)))
+            sys.stdout.write(print_sdl(load_registry(load_handler_modules())))
         else:
+            settings = load_settings()
             set_up_logging(settings.log_level)
             serve(settings)
     except (StartupError, HandlerRefused) as error:

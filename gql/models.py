@@ -149,13 +149,13 @@ class ModelTypes:
         The seam for more kinds of annotations: this maps all that GraphQL can express and refuses the rest.
         """
         origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            return self.graphql_type(arguments[0], where)
         if annotation in SCALARS:
             return annotation, None
         if is_model(annotation):
             nested = self._nested(annotation)
             return nested.type, nested
-        if origin is Annotated:
-            return self.graphql_type(arguments[0], where)
         if origin is list and arguments:
             item, inside = self.graphql_type(arguments[0], where)
             return list[item], inside  # type: ignore[valid-type]

@@ -103,8 +103,8 @@ def handler(
     """Make a function the handler of `kind`.
 
     The function takes its input model and a `TaskContext`, or the context alone, and returns its result
-    model (`Never` if all it does is raise). A plain `def` runs in a thread. `max_attempts` counts executions, `timeout` bounds each of them
-    (at most 11 hours).
+    model (`Never` if all it does is raise). A plain `def` runs in a thread. `max_attempts` counts
+    executions, `timeout` bounds each of them (at most 11 hours).
     """
 
     def declare(function: F) -> F:

@@ -127,14 +127,18 @@ def json_issues(path: tuple[str, ...], value: JSON) -> list[InputIssue]:
 
 
 def request_hash(sent: JSON) -> bytes:
-    """A digest that is the same for requests that mean the same: key order, null fields and 1 or 1.0 don't count."""
-    return hashlib.sha256(json.dumps(canonical(sent), sort_keys=True).encode()).digest()
+    """A digest that is the same for requests that mean the same: the order of keys and 1 or 1.0 don't count.
+
+    Nor does a field of the request itself that is null; within a kind's input null may differ from left out.
+    """
+    given = {key: value for key, value in (sent or {}).items() if value is not None}
+    return hashlib.sha256(json.dumps(canonical(given), sort_keys=True).encode()).digest()
 
 
 def canonical(value: JSON) -> JSON:
     match value:
         case dict():
-            return {key: canonical(item) for key, item in value.items() if item is not None}
+            return {key: canonical(item) for key, item in value.items()}
         case list() | tuple():
             return [canonical(item) for item in value]
         case float() if value.is_integer():

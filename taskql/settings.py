@@ -7,6 +7,7 @@ Invariant: frozen, and complete at boot; a wrong value stops the process with a 
 from datetime import timedelta
 from typing import Literal, Self
 
+from dotenv import load_dotenv
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,10 +16,20 @@ from taskql.errors import StartupError
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-class Settings(BaseSettings):
-    """Everything that can be set from outside. Durations are in the unit that the name tells."""
+class HandlerSettings(BaseSettings):
+    """Which handlers there are: all that the schema depends on."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    task_handlers: str = Field("", description="Modules to import besides the kinds that ship, comma-separated")
+
+    @property
+    def handler_modules(self) -> list[str]:
+        return [name for part in self.task_handlers.split(",") if (name := part.strip())]
+
+
+class Settings(HandlerSettings):
+    """Everything that can be set from outside. Durations are in the unit that the name tells."""
 
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
     redis_url: str = Field(description="Redis or Valkey: redis://host:port/0, rediss:// or unix:///path")
@@ -26,7 +37,6 @@ class Settings(BaseSettings):
     sqs_dlq_url: str = Field(description="URL of the SQS queue for dead letters")
     aws_endpoint_url: str | None = Field(None, description="Where AWS is, if not at AWS itself: an emulator's URL")
     aws_region: str | None = Field(None, description="Region of the queues; the AWS SDK's own settings apply too")
-    task_handlers: str = Field("", description="Modules to import besides the kinds that ship, comma-separated")
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
@@ -68,13 +78,19 @@ class Settings(BaseSettings):
     def drain(self) -> timedelta:
         return timedelta(seconds=self.taskql_drain_seconds)
 
-    @property
-    def handler_modules(self) -> list[str]:
-        return [name for part in self.task_handlers.split(",") if (name := part.strip())]
+
+def load_handler_modules() -> list[str]:
+    """The modules of TASK_HANDLERS, for what needs no other setting."""
+    load_dotenv(".env")
+    return HandlerSettings().handler_modules
 
 
 def load_settings() -> Settings:
-    """The settings of this process. Raises StartupError naming each variable that is missing or wrong."""
+    """The settings of this process. Raises StartupError naming each variable that is missing or wrong.
+
+    `.env` adds to the environment itself, so that the AWS SDK finds its own variables there too.
+    """
+    load_dotenv(".env")
     try:
         return Settings()  # type: ignore[call-arg]  # the fields come from the environment
     except ValidationError as error:

@@ -74,10 +74,11 @@ async def open_clients(stack: DevStack) -> AsyncIterator[Clients]:
 
 async def new_queues(clients: Clients) -> Queues:
     client = clients.control
-    urls = [(await client.request("create_queue", QueueName=f"test-{uuid4()}"))["QueueUrl"] for _ in range(2)]
-    sender = SqsSender(client, {"normal": urls[0]}, urls[1])
-    receiver = SqsReceiver("normal", urls[0], VISIBILITY, polling=clients.polling, control=client)
-    return Queues(*urls, sender, receiver, client)
+    url = (await client.request("create_queue", QueueName=f"test-{uuid4()}"))["QueueUrl"]
+    dead_letter_url = (await client.request("create_queue", QueueName=f"test-{uuid4()}"))["QueueUrl"]
+    sender = SqsSender(client, {"normal": url}, dead_letter_url)
+    receiver = SqsReceiver("normal", url, VISIBILITY, polling=clients.polling, control=client)
+    return Queues(url, dead_letter_url, sender, receiver, client)
 
 
 @pytest.fixture(scope="module")
@@ -363,9 +364,8 @@ async def test_without_sqs_everything_is_unavailable_and_works_again_after(
 async def test_a_poll_that_is_open_when_sqs_dies_is_an_outage(
     fragile: DevStack, fragile_queues: Queues
 ) -> None:
-    await fragile_queues.receiver.ping()
     poll = asyncio.create_task(fragile_queues.receiver.receive(1, LONG))
-    await asyncio.sleep(0.2)  # lets it reach the server; the outcome is the same if it does not
+    await fragile_queues.receiver.ping()  # it set out later, so the poll has most likely arrived
     fragile.sqs.kill()
     async with asyncio.timeout(DEADLINE_SECONDS):
         with pytest.raises(Unavailable):

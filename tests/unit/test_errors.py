@@ -59,7 +59,7 @@ async def test_outage_during_a_mutation_is_a_top_level_error() -> None:
         "{tasks {nodes {id}}",
         "{nothing}",
         "{task {id}}",
-        "{task(id: {}) {id}}",
+        "{task(id: 1.5) {id}}",
         "query ($id: ID!) {task(id: $id) {id}}",
         "{tasks(orderBy: SIDEWAYS) {nodes {id}}}",
         "mutation {createTask(input: {}) {created}}",
@@ -178,7 +178,7 @@ async def test_stream_of_a_missing_task_is_one_result_with_not_found() -> None:
     assert result.errors is not None
     assert result.errors[0].formatted == {
         "message": f"There is no task {MISSING_ID}, or it is not yours.",
-        "locations": [{"line": 1, "column": 44}],
+        "locations": [{"line": 1, "column": 39}],
         "path": ["watched"],
         "extensions": {"code": "NOT_FOUND"},
     }

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskql.adapters.sqs.client import Refused, SqsClient, open_client
-from taskql.errors import Unavailable
 from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
 
 logger = logging.getLogger(__name__)

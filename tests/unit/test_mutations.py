@@ -1,0 +1,189 @@
+"""createTask: from the client's words to the service's request, and back."""
+
+from typing import Any
+
+import pytest
+
+from taskql.ports import Conflict, Existing
+from taskql.service import request_hash
+from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi
+
+CREATE = """
+mutation ($input: CreateTaskInput!) {
+  createTask(input: $input) {
+    created
+    task {id kind title description input owner}
+    userErrors {code message field}
+  }
+}
+"""
+
+
+async def create(api: StubApi, **input: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = (await api.data(CREATE, input=input))["createTask"]
+    return payload
+
+
+async def test_task_is_stored_under_the_models_names_and_shown_under_the_clients() -> None:
+    api = StubApi()
+    payload = await create(api, title="  a title ", description="d", work={"reverse": {"inputData": "ab"}})
+    [stored] = api.store.created
+    assert (stored.owner, stored.kind, stored.title) == ("alice", "reverse", "a title")
+    assert stored.input == {"input_data": "ab", "simulate_seconds": 0.0}
+    assert payload == {
+        "created": True,
+        "task": {
+            "id": str(TASK_ID),
+            "kind": "reverse",
+            "title": "a title",
+            "description": "d",
+            "input": {"inputData": "ab", "simulateSeconds": 0.0},
+            "owner": "alice",
+        },
+        "userErrors": [],
+    }
+
+
+async def test_work_that_is_left_out_or_null_is_process() -> None:
+    api = StubApi()
+    await create(api, title="a")
+    await create(api, title="a", work=None)
+    assert [(task.kind, task.input) for task in api.store.created] == [
+        ("process", {"simulate_seconds": 0.0})
+    ] * 2
+
+
+async def test_repeated_request_gets_the_first_ones_task() -> None:
+    api = StubApi()
+    api.store.answer = Existing(STORED)
+    payload = await create(api, title="a", idempotencyKey="k")
+    assert (payload["created"], payload["task"]["id"], payload["userErrors"]) == (False, str(TASK_ID), [])
+
+
+async def test_key_that_is_taken_is_a_conflict_that_names_the_other_task() -> None:
+    api = StubApi()
+    api.store.answer = Conflict(MISSING_ID)
+    payload = await create(api, title="a", idempotencyKey="k")
+    [error] = payload["userErrors"]
+    assert (payload["created"], payload["task"]) == (False, None)
+    assert (error["code"], error["field"]) == ("IDEMPOTENCY_CONFLICT", ["input", "idempotencyKey"])
+    assert str(MISSING_ID) in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("input", "field"),
+    [
+        ({"title": " \t\n"}, ["title"]),
+        ({"title": "x" * 256}, ["title"]),
+        ({"title": "a\x00"}, ["title"]),
+        ({"title": "a\ud800"}, ["title"]),
+        ({"title": "a", "description": "x" * 10_001}, ["description"]),
+        ({"title": "a", "idempotencyKey": ""}, ["idempotencyKey"]),
+        ({"title": "a", "idempotencyKey": "x" * 256}, ["idempotencyKey"]),
+        (
+            {"title": "a", "work": {"reverse": {"inputData": "", "simulateSeconds": -1}}},
+            ["work", "reverse", "simulateSeconds"],
+        ),
+        ({"title": "a", "work": {"reverse": {"inputData": "\x00"}}}, ["work", "reverse", "inputData"]),
+        ({"title": "a", "work": {"fail": {"message": ""}}}, ["work", "fail", "message"]),
+        ({"title": "a", "work": {"countdown": {"steps": 0}}}, ["work", "countdown", "steps"]),
+        ({"title": "a", "work": {"countdown": {"steps": 1000, "stepSeconds": 60}}}, ["work", "countdown"]),
+    ],
+)
+async def test_what_can_not_be_accepted_is_a_user_error_in_its_place(
+    input: dict[str, Any], field: list[str]
+) -> None:
+    api = StubApi()
+    payload = await create(api, **input)
+    [error] = payload["userErrors"]
+    assert (payload["created"], payload["task"]) == (False, None)
+    assert (error["code"], error["field"]) == ("INVALID", ["input", *field])
+    assert error["message"][0].isupper()
+    assert error["message"].endswith(".")
+    assert "Value error" not in error["message"]
+    assert api.store.created == []
+
+
+async def test_all_that_is_wrong_is_told_at_once() -> None:
+    api = StubApi()
+    payload = await create(api, title="", work={"countdown": {"steps": 0, "stepSeconds": 99}})
+    assert [error["field"][1:] for error in payload["userErrors"]] == [
+        ["title"],
+        ["work", "countdown", "steps"],
+        ["work", "countdown", "stepSeconds"],
+    ]
+
+
+@pytest.mark.parametrize("literal", ["1e999", "-1e999", "9" * 400])
+async def test_number_that_no_float_holds_is_a_user_error_in_its_place(literal: str) -> None:
+    api = StubApi()
+    document = f"""mutation {{
+      createTask(input: {{title: "a", work: {{compute: {{numbers: [1, 2, 3, {literal}]}}}}}}) {{
+        userErrors {{code field}}
+      }}
+    }}"""
+    assert (await api.data(document))["createTask"]["userErrors"] == [
+        {"code": "INVALID", "field": ["input", "work", "compute", "numbers", "3"]}
+    ]
+
+
+async def test_number_of_thousands_of_digits_crashes_nothing() -> None:
+    work = f"{{compute: {{numbers: [{'9' * 5000}]}}}}"
+    result = await StubApi().execute(
+        f'mutation {{createTask(input: {{title: "a", work: {work}}}) {{created}}}}'
+    )
+    assert (result.data, result.errors) == ({"createTask": {"created": False}}, None)
+
+
+# What an idempotency key is held against: the request as it was sent.
+
+SENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "one variable": (
+        CREATE,
+        {"input": {"title": "a", "idempotencyKey": "k", "work": {"countdown": {"steps": 5}}}},
+    ),
+    "a literal": (
+        """mutation {
+          createTask(input: {work: {countdown: {steps: 5}}, title: "a", idempotencyKey: "k"}) {created}
+        }""",
+        {},
+    ),
+    "a variable for a part": (
+        """mutation ($steps: Int!, $title: String!, $unused: String) {
+          createTask(input: {
+            title: $title, idempotencyKey: "k", description: $unused, work: {countdown: {steps: $steps}}
+          }) {created}
+        }""",
+        {"steps": 5, "title": "a"},
+    ),
+    "a variable's default": (
+        """mutation ($work: TaskWorkInput = {countdown: {steps: 5}}) {
+          createTask(input: {title: "a", idempotencyKey: "k", work: $work, description: null}) {created}
+        }""",
+        {},
+    ),
+    "a float that is whole": (
+        CREATE,
+        {"input": {"title": "a", "idempotencyKey": "k", "work": {"countdown": {"steps": 5.0}}}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("document", "variables"), SENT.values(), ids=SENT.keys())
+async def test_the_same_request_is_recognised_in_any_form(document: str, variables: dict[str, Any]) -> None:
+    api = StubApi()
+    await api.data(document, **variables)
+    [stored] = api.store.created
+    assert stored.request_hash == request_hash(
+        {"title": "a", "idempotencyKey": "k", "work": {"countdown": {"steps": 5}}}
+    )
+
+
+async def test_a_default_that_is_spelled_out_makes_another_request() -> None:
+    """So that a new default of a handler makes no conflict for whoever repeats a request."""
+    api = StubApi()
+    await create(api, title="a", idempotencyKey="k", work={"countdown": {}})
+    await create(api, title="a", idempotencyKey="k", work={"countdown": {"steps": 5}})
+    first, second = api.store.created
+    assert first.input == second.input
+    assert first.request_hash != second.request_hash
