@@ -46,7 +46,11 @@ async def work(settings: Settings) -> None:
     try:
         async with open_worker(settings) as services:
             is_ready = True
-            log.info("ready: %d tasks at a time, kinds %s", settings.taskql_concurrency, ", ".join(services.registry))
+            log.info(
+                "ready: %d tasks at a time, kinds %s",
+                settings.taskql_concurrency,
+                ", ".join(services.registry),
+            )
             await worker(settings, services).run(stopping, hurry)
     except asyncio.CancelledError:
         if not stopping.is_set():

@@ -91,7 +91,13 @@ class Attempt:
             return self._planned(error)
 
     def _planned(self, error: BaseException) -> Outcome:
-        log.info("attempt %d of task %s (%s) raised", self._task.attempt, self._task.id, self._task.kind, exc_info=error)
+        log.info(
+            "attempt %d of task %s (%s) raised",
+            self._task.attempt,
+            self._task.id,
+            self._task.kind,
+            exc_info=error,
+        )
         return plan_retry(self._task.attempt, self._task.max_attempts, error, random.random)
 
     def _call_result(self, call: "asyncio.Task[Outcome]") -> Outcome:

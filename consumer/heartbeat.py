@@ -59,7 +59,9 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         while not await wait_for(self._done, self._every.total_seconds()):
-            results = await asyncio.gather(self._extend_lease(), self._extend_message(), return_exceptions=True)
+            results = await asyncio.gather(
+                self._extend_lease(), self._extend_message(), return_exceptions=True
+            )
             for error in results:
                 if isinstance(error, LeaseLost):
                     self._lost()

@@ -1,6 +1,7 @@
 """Progress from a handler to its watchers, without slowing the handler.
 
-Invariant: at most one write each `EVERY`, always the newest report, and the last one before the block is left.
+Invariant: at most one write each `EVERY`, always of the newest report; the last one is written before the
+block is left.
 """
 
 import asyncio

@@ -26,7 +26,9 @@ class ThreadCall:
         """What the function returned or raised."""
         return await self._future
 
-    def _run(self, context: contextvars.Context, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def _run(
+        self, context: contextvars.Context, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
         value: Any = None
         error: BaseException | None = None
         try:

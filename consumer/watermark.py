@@ -12,7 +12,7 @@ EVERY = timedelta(seconds=1)
 
 
 class Watermark:
-    """The newest time of sending that this worker has seen on its queue, written to PostgreSQL once a second."""
+    """The newest time of sending that this worker has seen on its queue; PostgreSQL has it each second."""
 
     def __init__(self, queue: str, raise_watermark: Callable[[str, datetime], Awaitable[None]]) -> None:
         self._queue = queue
@@ -21,7 +21,7 @@ class Watermark:
         self._written: datetime | None = None
 
     def note(self, messages: Sequence[Message], asked_at: datetime) -> None:
-        """Take in a poll's answer: an empty one says that all that was sent before `asked_at` is delivered."""
+        """Take in a poll's answer: an empty one says that all sent before `asked_at` is delivered."""
         newest = max((message.sent_at for message in messages), default=asked_at)
         self._seen = newest if self._seen is None else max(self._seen, newest)
 

@@ -86,7 +86,9 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
         ) as receiver,
     ):
         store = postgres.PostgresTasks(engine)
-        await wait_until_ready({"PostgreSQL (DATABASE_URL)": store.ping, "SQS (SQS_QUEUE_URL)": receiver.ping})
+        await wait_until_ready(
+            {"PostgreSQL (DATABASE_URL)": store.ping, "SQS (SQS_QUEUE_URL)": receiver.ping}
+        )
         await refuse_unmigrated(engine)
         dispatch = postgres.PostgresDispatch(engine)
         async with Upkeep(dispatch, sender, events, settings.resend_margin).running():

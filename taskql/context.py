@@ -28,9 +28,10 @@ class TaskContext:
         return self._is_cancelled()
 
     def progress(self, fraction: float, message: str | None = None) -> None:
-        """Show watchers how far the task is: `fraction` from 0 to 1 (clamped), `message` up to 500 characters.
+        """Show watchers how far the task is: `fraction` from 0 to 1, `message` up to 500 characters.
 
-        Returns at once. Watchers see at most four reports a second, the last one always.
+        What exceeds these is cut. Returns at once. Watchers see at most four reports a second, the last
+        one always.
         """
         if not math.isfinite(fraction):
             raise ValueError("progress() takes a finite fraction from 0 to 1")

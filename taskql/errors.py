@@ -23,7 +23,7 @@ class Retryable(TaskQLError):
 
 
 class LeaseLost(TaskQLError):
-    """The attempt is no longer ours: it was rescued, cancelled or finished elsewhere. Throw its result away."""
+    """The attempt is no longer ours: rescued, cancelled or finished elsewhere. Throw its result away."""
 
 
 class Unavailable(TaskQLError):
@@ -35,7 +35,7 @@ class NotFound(TaskQLError):
 
 
 class InvalidInput(TaskQLError):
-    """What the client sent can't be accepted; `issues` names each place (a path of names and indexes) and why."""
+    """What the client sent can't be accepted; `issues` names each place, a path of names and indexes."""
 
     def __init__(self, *issues: "InputIssue") -> None:
         super().__init__("; ".join(f"{'.'.join(path)}: {reason}" for path, reason in issues))

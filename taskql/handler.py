@@ -133,12 +133,21 @@ def _declaration(kind: str, function: Callable[..., Any], max_attempts: int, tim
     try:
         hints = get_type_hints(function)
     except Exception as error:
-        raise refuse(f"its annotations can't be read ({error}); define the models at the top of the module.") from error
+        raise refuse(
+            f"its annotations can't be read ({error}); define the models at the top of the module."
+        ) from error
     parameters = list(inspect.signature(function).parameters.values())
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     types = [hints.get(p.name) for p in parameters]
-    if len(types) not in (1, 2) or types[-1] is not TaskContext or any(p.kind not in plain for p in parameters):
-        raise refuse("its parameters are (work: YourInput, task: TaskContext), or (task: TaskContext) alone, all annotated.")
+    if (
+        len(types) not in (1, 2)
+        or types[-1] is not TaskContext
+        or any(p.kind not in plain for p in parameters)
+    ):
+        raise refuse(
+            "its parameters are (work: YourInput, task: TaskContext), or (task: TaskContext) alone, "
+            "all annotated."
+        )
     if types[0] is None:
         raise refuse(f"parameter {parameters[0].name!r} has no annotation; annotate it with a model.")
     never_returns = hints.get("return") in (Never, NoReturn)

@@ -257,7 +257,7 @@ class MessageSender(Protocol):
     """The sending half of the queues, with short time limits."""
 
     async def send(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
-        """Send up to ten to one queue; answers those that were accepted. Raises Unavailable if none could be."""
+        """Send up to ten to one queue; answers those accepted. Raises Unavailable if none was."""
         ...
 
     async def send_dead_letters(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]: ...

@@ -19,7 +19,7 @@ class Registry(Mapping[str, Handler]):
             known = by_kind.setdefault(handler.kind, handler)
             if known is not handler:
                 raise HandlerRefused(
-                    f"kind {handler.kind!r} has two handlers, {place(known)} and {place(handler)}; rename one."
+                    f"kind {handler.kind!r} has two handlers, {place(known)} and {place(handler)}: rename one"
                 )
         self._by_kind = MappingProxyType(by_kind)
 

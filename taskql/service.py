@@ -1,4 +1,4 @@
-"""What clients can ask of TaskQL, free of any protocol: checks, idempotency, one transaction, then the notices."""
+"""What clients can ask of TaskQL, free of any protocol: checks, one transaction, then the notices."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ DEFAULT_KIND = "process"
 class CreateRequest:
     """A client's wish for a task.
 
-    `kind` and `work` name the handler and its input (by the model's own field names); `sent` is the request as
-    the client sent it, before any default: what an idempotency key is held against.
+    `kind` and `work` name the handler and its input (by the model's own field names); `sent` is the request
+    as the client sent it, before any default: what an idempotency key is held against.
     """
 
     title: str

@@ -1,6 +1,6 @@
 """Settings: read once from the environment and `.env`, validated across fields, then passed explicitly.
 
-Invariant: frozen, and complete at boot; a wrong value stops the process with a message that names the variable.
+Invariant: frozen, and complete at boot; a wrong value stops the process and names the variable.
 .env.example and the README list them all, which tests/unit/test_settings.py checks.
 """
 
@@ -21,7 +21,9 @@ class HandlerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
-    task_handlers: str = Field("", description="Modules to import besides the kinds that ship, comma-separated")
+    task_handlers: str = Field(
+        "", description="Modules to import besides the kinds that ship, comma-separated"
+    )
 
     @property
     def handler_modules(self) -> list[str]:
@@ -35,19 +37,40 @@ class Settings(HandlerSettings):
     redis_url: str = Field(description="Redis or Valkey: redis://host:port/0, rediss:// or unix:///path")
     sqs_queue_url: str = Field(description="URL of the SQS queue that carries tasks")
     sqs_dlq_url: str = Field(description="URL of the SQS queue for dead letters")
-    aws_endpoint_url: str | None = Field(None, description="Where AWS is, if not at AWS itself: an emulator's URL")
-    aws_region: str | None = Field(None, description="Region of the queues; the AWS SDK's own settings apply too")
+    aws_endpoint_url: str | None = Field(
+        None, description="Where AWS is, if not at AWS itself: an emulator's URL"
+    )
+    aws_region: str | None = Field(
+        None, description="Region of the queues; the AWS SDK's own settings apply too"
+    )
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
 
     taskql_concurrency: int = Field(10, ge=1, le=1000, description="Tasks that one consumer runs at a time")
-    taskql_visibility_seconds: float = Field(60, ge=2, le=43_200, description="How long a lease and a message's invisibility last unless extended")
-    taskql_heartbeat_seconds: float = Field(20, gt=0, description="How often a running task extends both; less than half of the above")
-    taskql_poll_seconds: int = Field(20, ge=0, le=20, description="How long a poll waits for messages; a stopping consumer lets the open one finish")
-    taskql_resend_seconds: float = Field(60, ge=1, description="A task's message counts as lost once the queue has delivered what was sent this much later")
-    taskql_drain_seconds: float = Field(25, ge=0, description="How long a stopping consumer waits for what runs")
-    taskql_database_pool: int = Field(10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most")
+    taskql_visibility_seconds: float = Field(
+        60, ge=2, le=43_200, description="How long a lease and a message's invisibility last unless extended"
+    )
+    taskql_heartbeat_seconds: float = Field(
+        20, gt=0, description="How often a running task extends both; less than half of the above"
+    )
+    taskql_poll_seconds: int = Field(
+        20,
+        ge=0,
+        le=20,
+        description="How long a poll waits for messages; a stopping consumer lets the open one finish",
+    )
+    taskql_resend_seconds: float = Field(
+        60,
+        ge=1,
+        description="A message is lost once the queue has delivered what was sent this much later",
+    )
+    taskql_drain_seconds: float = Field(
+        25, ge=0, description="How long a stopping consumer waits for what runs"
+    )
+    taskql_database_pool: int = Field(
+        10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
+    )
 
     @model_validator(mode="after")
     def _heartbeat_keeps_the_lease(self) -> Self:
@@ -82,7 +105,7 @@ class Settings(HandlerSettings):
 def load_handler_modules() -> list[str]:
     """The modules of TASK_HANDLERS, for what needs no other setting."""
     load_dotenv(".env")
-    return HandlerSettings().handler_modules
+    return HandlerSettings().handler_modules  # type: ignore[call-arg]
 
 
 def load_settings() -> Settings:

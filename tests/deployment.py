@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -152,7 +153,7 @@ class Deployment:
         """Start consumers and wait until they receive."""
         consumers = [self._start("consumer") for _ in range(count)]
         for consumer in consumers:
-            poll(lambda consumer=consumer: "ready" in consumer.said or not consumer.alive, START_SECONDS)
+            poll(partial(has_started, consumer), START_SECONDS)
             assert consumer.alive, consumer.said
         return consumers
 
@@ -196,7 +197,9 @@ class Deployment:
         return str(payload["task"]["id"])
 
     async def task(self, task_id: str, fields: str = "status") -> Any:
-        return (await self.graphql(f"query One($id: ID!) {{ task(id: $id) {{ {fields} }} }}", id=task_id))["task"]
+        return (await self.graphql(f"query One($id: ID!) {{ task(id: $id) {{ {fields} }} }}", id=task_id))[
+            "task"
+        ]
 
     def _start(self, module: str) -> Process:
         number = sum(process.module == module for process in self.processes)
@@ -226,6 +229,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def has_started(consumer: Process) -> bool:
+    """Whether it receives, or has ended and never will."""
+    return "ready" in consumer.said or not consumer.alive
+
+
 def is_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/readyz").status_code == 200
@@ -239,4 +247,3 @@ def poll(met: Callable[[], object], seconds: float) -> None:
     while not met():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
-

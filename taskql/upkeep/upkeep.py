@@ -30,7 +30,9 @@ class Upkeep:
         loops = [
             asyncio.create_task(self.relay.run(), name="relay"),
             asyncio.create_task(repeat("rescuer", self._rescuer.step, SWEEP_EVERY), name="rescuer"),
-            asyncio.create_task(repeat("dead_letters", self._dead_letters.step, SWEEP_EVERY), name="dead_letters"),
+            asyncio.create_task(
+                repeat("dead_letters", self._dead_letters.step, SWEEP_EVERY), name="dead_letters"
+            ),
         ]
         try:
             yield

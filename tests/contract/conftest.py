@@ -24,7 +24,9 @@ MINUTE = timedelta(minutes=1)
 _numbers = itertools.count(1)
 
 
-def new_task(title: str = "a title", *, key: str | None = None, hash: bytes = b"hash", **fields: Any) -> NewTask:
+def new_task(
+    title: str = "a title", *, key: str | None = None, hash: bytes = b"hash", **fields: Any
+) -> NewTask:
     """A task as the service asks for it; with `key`, `hash` is that of the request."""
     wanted: dict[str, Any] = {
         "owner": OWNER,
@@ -93,7 +95,9 @@ async def create_database(stack: DevStack, name: str, template: str | None = Non
     server = stack.env["DATABASE_URL"]
     connection = await asyncpg.connect(server)
     try:
-        await connection.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+        await connection.execute(
+            f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else "")
+        )
     finally:
         await connection.close()
     return str(make_url(server).set(database=name).render_as_string(hide_password=False))

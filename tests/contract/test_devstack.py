@@ -125,7 +125,7 @@ async def test_a_change_wakes_receivers_at_once(monkeypatch: pytest.MonkeyPatch,
         queue["messages"].append({"visible_at": 0.0})
         return {}
 
-    handlers = {action: arrive for action in (*emulator.ARRIVALS, *emulator.DELETIONS)}
+    handlers = dict.fromkeys((*emulator.ARRIVALS, *emulator.DELETIONS), arrive)
     module = SimpleNamespace(_HANDLERS=handlers | {"ReceiveMessage": receive}, _get_q=lambda url: queue)
     emulator.wake_receivers(module)
     waiting = asyncio.create_task(module._HANDLERS["ReceiveMessage"]({"WaitTimeSeconds": 3600}, "q"))

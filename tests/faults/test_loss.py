@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,4 +148,3 @@ async def until(deployment: Deployment, condition: str, *arguments: Any) -> None
                 await asyncio.sleep(0.05)
     finally:
         await connection.close()
-

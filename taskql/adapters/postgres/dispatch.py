@@ -90,7 +90,8 @@ RESEND_LOST = text(f"""
 WITH lost AS (
     SELECT d.task_id FROM dispatch d JOIN watermarks w ON w.queue = d.queue
     WHERE d.lease_expires_at IS NULL
-      AND d.sent_at < w.sent_at - CAST(:margin AS interval) * power(2, least(greatest(d.sends, 1) - 1, {MAX_MARGIN_DOUBLINGS}))
+      AND d.sent_at < w.sent_at - CAST(:margin AS interval)
+                      * power(2, least(greatest(d.sends, 1) - 1, {MAX_MARGIN_DOUBLINGS}))
     ORDER BY d.sent_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE dispatch d SET sent_at = NULL, reserved_until = NULL FROM lost WHERE d.task_id = lost.task_id

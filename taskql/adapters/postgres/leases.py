@@ -38,13 +38,15 @@ HELD = """
 """
 
 OPEN_ATTEMPT = f"""
-    attempts = CASE WHEN jsonb_array_length(t.attempts) < {MAX_ATTEMPTS_KEPT} THEN t.attempts ELSE t.attempts - 0 END
+    attempts = CASE WHEN jsonb_array_length(t.attempts) < {MAX_ATTEMPTS_KEPT}
+                    THEN t.attempts ELSE t.attempts - 0 END
         || jsonb_build_object('number', mine.attempt, 'started_at', mine.at)
 """
 
 CLOSE_ATTEMPT = """
     attempts = jsonb_set(t.attempts, '{-1}', (t.attempts -> -1) || jsonb_build_object(
-        'finished_at', mine.at, 'outcome', CAST(:attempt_outcome AS text), 'failure', CAST(:failure AS jsonb)))
+        'finished_at', mine.at, 'outcome', CAST(:attempt_outcome AS text),
+        'failure', CAST(:failure AS jsonb)))
 """
 
 CLAIM = text(f"""
@@ -116,7 +118,8 @@ RETURNING {EVENT_SQL}
 BACK_TO_PENDING = text(f"""
 WITH mine AS (
     UPDATE dispatch d
-    SET lease_expires_at = NULL, sent_at = NULL, reserved_until = NULL, available_at = clock_timestamp() + :delay
+    SET lease_expires_at = NULL, sent_at = NULL, reserved_until = NULL,
+        available_at = clock_timestamp() + :delay
     {HELD}
     RETURNING d.task_id, clock_timestamp() AS at
 )

@@ -17,9 +17,9 @@ LOCK_KEY = 0x7461736B716C  # "taskql": several processes may start at once, one 
 
 async def migrate(engine: AsyncEngine) -> str:
     """Bring the database to the newest revision; answers that revision."""
-    async with connection(engine.execution_options(isolation_level="READ COMMITTED")) as opened:
-        async with opened.begin():
-            await opened.run_sync(_upgrade)
+    transactional = engine.execution_options(isolation_level="READ COMMITTED")
+    async with connection(transactional) as opened, opened.begin():
+        await opened.run_sync(_upgrade)
     return newest_revision()
 
 

@@ -33,8 +33,9 @@ CREATE = text(f"""
 WITH items AS MATERIALIZED (
     SELECT item, uuidv7() AS id, owner, kind, title, description, input, max_attempts, key, hash
     FROM unnest(
-        CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]), CAST(:descriptions AS text[]),
-        CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[])
+        CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]),
+        CAST(:descriptions AS text[]), CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]),
+        CAST(:keys AS text[]), CAST(:hashes AS bytea[])
     ) WITH ORDINALITY AS given(owner, kind, title, description, input, max_attempts, key, hash, item)
 ), stored AS (
     INSERT INTO tasks AS t
@@ -182,4 +183,3 @@ def _beyond(position: Position, descending: bool) -> ColumnElement[bool]:
     row = tuple_(tasks.c.created_at, tasks.c.id)
     place = tuple_(position.created_at, position.id)
     return row < place if descending else row > place
-

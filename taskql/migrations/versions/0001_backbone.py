@@ -50,7 +50,8 @@ CREATE TABLE tasks (
 """
 
 TASKS_INDEXES = (
-    "CREATE UNIQUE INDEX tasks_idempotency ON tasks (owner, idempotency_key) WHERE idempotency_key IS NOT NULL",
+    "CREATE UNIQUE INDEX tasks_idempotency ON tasks (owner, idempotency_key) "
+    "WHERE idempotency_key IS NOT NULL",
     "CREATE INDEX tasks_listing ON tasks (owner, created_at, id)",
     "CREATE INDEX tasks_listing_finished ON tasks (owner, outcome, created_at, id) WHERE outcome IS NOT NULL",
 )
@@ -109,7 +110,8 @@ BEGIN
         ('PENDING', 'FAILED'), ('PENDING', 'CANCELLED'), ('PROCESSING', 'CANCELLED'),
         ('FAILED', 'PENDING'), ('CANCELLED', 'PENDING')
     ) THEN
-        RAISE check_violation USING MESSAGE = format('a task does not go from %s to %s', OLD.status, NEW.status);
+        RAISE check_violation
+            USING MESSAGE = format('a task does not go from %s to %s', OLD.status, NEW.status);
     END IF;
     IF NEW.version <> OLD.version + 1 THEN
         RAISE check_violation USING MESSAGE = 'a change that a watcher can see raises version by one';
@@ -124,7 +126,9 @@ BEGIN
 END $$
 """
 
-GUARD_TRIGGER = "CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_guard()"
+GUARD_TRIGGER = (
+    "CREATE TRIGGER tasks_guard BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_guard()"
+)
 
 STATEMENTS = (
     TASKS,
