@@ -13,7 +13,7 @@ from typing import assert_never
 
 from consumer.thread import ThreadCall
 from taskql.context import TaskContext
-from taskql.errors import InvalidInput
+from taskql.errors import InvalidInput, TaskQLError
 from taskql.handler import Handler
 from taskql.outcome import Abandoned, Failed, Outcome, Released, Succeeded
 from taskql.retry import TimedOut, plan_retry
@@ -91,14 +91,12 @@ class Attempt:
             return self._planned(error)
 
     def _planned(self, error: BaseException) -> Outcome:
-        log.info(
-            "attempt %d of task %s (%s) raised",
-            self._task.attempt,
-            self._task.id,
-            self._task.kind,
-            exc_info=error,
-        )
-        return plan_retry(self._task.attempt, self._task.max_attempts, error, random.random)
+        # What a handler says on purpose needs no traceback.
+        unexpected = None if isinstance(error, TaskQLError | TimedOut) else error
+        task, name = self._task, type(error).__name__
+        message = "attempt %d of task %s (%s) ended with %s"
+        log.info(message, task.attempt, task.id, task.kind, name, exc_info=unexpected)
+        return plan_retry(task.attempt, task.max_attempts, error, random.random)
 
     def _call_result(self, call: "asyncio.Task[Outcome]") -> Outcome:
         return self._planned(asyncio.CancelledError()) if call.cancelled() else call.result()

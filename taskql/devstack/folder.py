@@ -52,16 +52,15 @@ class Folder:
             self._lock.let_go()
 
     def _make(self) -> None:
+        make_parents(self.path)
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
             if any(self.path.iterdir()) and not self._lock.path.exists():
                 raise DevStackError(
                     f"{self.path} holds other files; choose a new or empty folder with DATA=…"
                 )
         except OSError as error:
-            raise DevStackError(
-                f"{self.path} can't be used ({error}); choose another folder with DATA=…"
-            ) from error
+            raise unusable(self.path, error) from error
 
     def _make_run(self, identity: Identity) -> Path:
         """The folder of the sockets: data/run, which is a link where its own path doesn't suit a socket."""
@@ -85,6 +84,18 @@ class Folder:
             link.unlink()
         elif link.exists():
             shutil.rmtree(link)
+
+
+def make_parents(path: Path) -> None:
+    """Those that are missing; the rights of the others are not ours to change."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path, error: OSError) -> DevStackError:
+    return DevStackError(f"{path} can't be used ({error}); choose another folder with DATA=…")
 
 
 def suits_sockets(run: Path) -> bool:

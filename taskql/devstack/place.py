@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskql.devstack.errors import DevStackError
+from taskql.devstack.folder import make_parents
 from taskql.devstack.identity import CALLER, Identity, root_in_a_namespace, unprivileged
 
 OPEN_TO_ALL = Path("/var/tmp")
@@ -29,6 +30,7 @@ class Place:
 def find(data: Path, say: Callable[[str], None]) -> Place:
     if os.geteuid() != 0:
         return Place(data, CALLER)
+    make_parents(data)  # whether somebody reaches them can't be asked before
     way = os.environ.get(CHOICE, "")
     if way != "setuid" and (identity := root_in_a_namespace()).reaches(data.parent):
         return Place(data, identity)

@@ -42,6 +42,7 @@ class Server(ABC):
         self._lock = Lock(folder.path / f"{self.name}.lock")
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self._stop_by = 0.0
 
     @property
     @abstractmethod
@@ -114,13 +115,14 @@ class Server(ABC):
     def ask_to_stop(self) -> None:
         if self._process is not None and self.alive:
             self.resume()
+            self._stop_by = time.monotonic() + STOP_SECONDS
             self._process.send_signal(self.stop_signal)
 
     def await_stopped(self) -> None:
         if self._process is None:
             return
         try:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(max(0.0, self._stop_by - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.kill()
 

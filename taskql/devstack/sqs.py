@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import socket
 from pathlib import Path
 from typing import ClassVar
@@ -50,6 +51,7 @@ class Sqs(Server):
         }
 
     def prepare(self) -> None:
+        shutil.rmtree(self._data / "tmp", ignore_errors=True)  # what a killed one unpacked there
         for folder in (self._data, self._data / "tmp"):
             folder.mkdir(mode=0o700, exist_ok=True)
         listener = self._listen()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import sysconfig
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +244,28 @@ def test_each_server_comes_back_from_a_kill_at_the_same_address(tmp_path: Path) 
         assert send_and_receive(stack.env, stack.env["SQS_QUEUE_URL"]) == "hello"
 
 
+def test_a_revived_emulator_has_its_queues_before_it_answers(tmp_path: Path) -> None:
+    with quiet(tmp_path / "data") as stack:
+        stack.sqs.kill()  # before it has ever saved its state
+        stack.sqs.launch()
+        assert (
+            send_and_receive(
+                stack.env, stack.env["SQS_FIFO_QUEUE_URL"], MessageGroupId="g", MessageDeduplicationId="d"
+            )
+            == "hello"
+        )
+        assert aws("s3", stack.env).head_bucket(Bucket=stack.env["RESULTS_BUCKET"])
+
+
+def test_lambda_workers_end_with_a_killed_emulator(tmp_path: Path) -> None:
+    with quiet(tmp_path / "data") as stack:
+        invoke_a_lambda_function(stack.env)
+        workers = tree(stack.sqs)[1:]
+        assert workers
+        os.kill(stack.sqs.pid, signal.SIGKILL)
+        assert_all_end(workers)
+
+
 def test_a_postmaster_killed_by_somebody_else_can_be_started_again(tmp_path: Path) -> None:
     with quiet(tmp_path / "data") as stack:
         remember(stack.env)
@@ -298,6 +322,18 @@ def test_a_path_unfit_for_sockets_is_no_obstacle(tmp_path: Path, name: str) -> N
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
         assert redis.Redis.from_url(stack.env["REDIS_URL"]).ping() is True
     assert not sockets.exists()
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    with quiet(tmp_path / "not" / "yet" / "data") as stack:
+        assert stack.data == tmp_path / "not" / "yet" / "data"
+
+
+@pytest.mark.parametrize("data", ["file", "file/data"])
+def test_a_path_that_cannot_be_a_folder_is_refused(tmp_path: Path, data: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DevStackError, match="DATA="):
+        quiet(tmp_path / data).start()
 
 
 def test_the_data_folder_is_private_and_never_committed(shared: DevStack) -> None:
@@ -551,6 +587,21 @@ def send_and_receive(env: dict[str, str], url: str, **options: str) -> str:
     message = client.receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"][0]
     client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     return str(message["Body"])
+
+
+def invoke_a_lambda_function(env: dict[str, str]) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("module.py", "def handle(event, context): return event")
+    client = aws("lambda", env)
+    client.create_function(
+        FunctionName="echo",
+        Runtime="python3.11",
+        Role="arn:aws:iam::000000000000:role/any",
+        Handler="module.handle",
+        Code={"ZipFile": archive.getvalue()},
+    )
+    assert client.invoke(FunctionName="echo", Payload=b"{}")["Payload"].read() == b"{}"
 
 
 def addresses_of(stack: DevStack) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, column, func, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, Text, column, func, literal, select, text, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -79,17 +79,20 @@ class PostgresTasks:
 
     async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
         matching = _matching(owner, filter)
-        beyond_start, within = _between(request)
+        after = _beyond(request.after, request.descending) if request.after else None
+        before = _beyond(request.before, not request.descending) if request.before else None
+        within = [condition for condition in (after, before) if condition is not None]
         descending = request.descending is not request.backward
         order = [column.desc() if descending else column.asc() for column in (tasks.c.created_at, tasks.c.id)]
         query = select(*TASK_COLUMNS).where(*matching, *within).order_by(*order).limit(request.limit + 1)
         found = [task_from(row) for row in await self._rows(query)]
         more = len(found) > request.limit
         page = tuple(found[: request.limit])
-        behind = beyond_start is not None and await self._any([*matching, beyond_start])
-        if request.backward:
-            return Page(page[::-1], has_previous=more, has_next=behind)
-        return Page(page, has_previous=behind, has_next=more)
+        return Page(
+            page[::-1] if request.backward else page,
+            has_previous=(more and request.backward) or await self._cuts_off(after, matching),
+            has_next=(more and not request.backward) or await self._cuts_off(before, matching),
+        )
 
     async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
         some = select(tasks.c.id).where(*_matching(owner, filter)).limit(limit).subquery()
@@ -104,8 +107,13 @@ class PostgresTasks:
         async with connection(self._engine) as opened:
             return (await opened.execute(query)).mappings().all()
 
-    async def _any(self, conditions: list[ColumnElement[bool]]) -> bool:
-        return bool(await self._rows(select(tasks.c.id).where(*conditions).limit(1)))
+    async def _cuts_off(
+        self, condition: ColumnElement[bool] | None, matching: list[ColumnElement[bool]]
+    ) -> bool:
+        """Whether `condition`, where there is one, leaves out any of what matches."""
+        if condition is None:
+            return False
+        return bool(await self._rows(select(tasks.c.id).where(*matching, ~condition).limit(1)))
 
 
 async def _insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:
@@ -159,7 +167,8 @@ def _matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
     if filter.kind is not None:
         conditions.append(tasks.c.kind.in_(filter.kind))
     if filter.title_contains is not None:
-        conditions.append(tasks.c.title.icontains(filter.title_contains, autoescape=True))
+        part = literal(filter.title_contains, Text)
+        conditions.append(func.strpos(_without_case(tasks.c.title), _without_case(part)) > 0)
     if filter.created_after is not None:
         conditions.append(tasks.c.created_at > filter.created_after)
     if filter.created_before is not None:
@@ -169,13 +178,9 @@ def _matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _between(request: PageRequest) -> tuple[ColumnElement[bool] | None, list[ColumnElement[bool]]]:
-    """What lies beyond the end that the page starts from (None: nothing was cut off there), and within."""
-    after = _beyond(request.after, request.descending) if request.after else None
-    before = _beyond(request.before, not request.descending) if request.before else None
-    start = before if request.backward else after
-    within = [condition for condition in (after, before) if condition is not None]
-    return (None if start is None else ~start), within
+def _without_case(text: ColumnElement[str]) -> ColumnElement[str]:
+    """By Unicode's rules, whatever the database's locale: under C, lower() knows no letter beyond ASCII."""
+    return func.lower(text.collate("pg_c_utf8"))
 
 
 def _beyond(position: Position, descending: bool) -> ColumnElement[bool]:
