@@ -11,23 +11,20 @@ from consumer.executor import Executor
 from consumer.watermark import Watermark
 from consumer.worker import Worker
 from taskql.bootstrap import WorkerServices, open_worker
-from taskql.errors import HandlerRefused, StartupError
 from taskql.logs import set_up_logging
 from taskql.settings import Settings, load_settings
+from taskql.startup import in_words
 
 log = logging.getLogger("consumer")
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; a second one cuts the drain short."""
-    try:
+    with in_words("the consumer can't start"):
         settings = load_settings()
         set_up_logging(settings.log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work(settings))
-    except (StartupError, HandlerRefused) as error:
-        print(f"TaskQL: the consumer can't start.\n{error}", file=sys.stderr)
-        return 1
     return 0
 
 

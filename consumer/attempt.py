@@ -53,6 +53,8 @@ class Attempt:
 
     async def run(self) -> Outcome:
         """Call the handler within its time limit."""
+        if self._stopped.is_set():  # a thread that has begun could not be stopped
+            return self._interrupted()
         self._call = asyncio.create_task(self._outcome())
         stopped = asyncio.create_task(self._stopped.wait())
         limit = self._handler.timeout.total_seconds()
@@ -78,6 +80,8 @@ class Attempt:
         except InvalidInput as error:
             message = f"The handler no longer accepts this task's input: {error}"
             return Failed(Failure("INVALID_INPUT", message[:2_000], retryable=False))
+        except Exception as error:  # a model's own validator may raise anything
+            return self._planned(error)
         try:
             if self._handler.is_async:
                 value = await self._handler.function(*arguments)

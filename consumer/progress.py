@@ -75,4 +75,6 @@ class ProgressReporter:
             return False
         except Unavailable as error:
             log.warning("progress was not written: %s", error)
+        except Exception:  # whatever it is, the attempt's outcome matters more
+            log.exception("progress was not written")
         return True

@@ -99,8 +99,11 @@ class Worker:
         if self._executions:
             seconds = self._grace.total_seconds()
             log.info("stopping: waiting up to %g s for %d running tasks", seconds, len(self._executions))
-            waits = (asyncio.gather(*self._executions), asyncio.ensure_future(hurry.wait()))
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            # One that raises is done like any other: it must not end the grace of the rest.
+            done = asyncio.gather(*self._executions, return_exceptions=True)
+            hurried = asyncio.create_task(hurry.wait())
+            await asyncio.wait((done, hurried), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
         if self._executions:
             self._executor.stop_attempts()
             await asyncio.wait(self._executions, timeout=RELEASE.total_seconds())

@@ -19,10 +19,11 @@ from gql.app import Api
 from gql.request import MAX_REQUEST_BYTES
 from gql.schema import print_sdl
 from taskql.bootstrap import open_api
-from taskql.errors import HandlerRefused, StartupError
+from taskql.errors import StartupError
 from taskql.logs import set_up_logging
 from taskql.registry import load_registry
 from taskql.settings import Settings, load_handler_modules, load_settings
+from taskql.startup import in_words
 
 DRAIN_SECONDS = 8
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -34,16 +35,14 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m gql", description="Serve TaskQL's API.")
     parser.add_argument("--print-schema", action="store_true", help="print the schema and exit")
     arguments = parser.parse_args()
-    try:
-        if arguments.print_schema:
+    if arguments.print_schema:
+        with in_words("the schema can't be printed"):
             sys.stdout.write(print_sdl(load_registry(load_handler_modules())))
-        else:
+    else:
+        with in_words("the API can't start"):
             settings = load_settings()
             set_up_logging(settings.log_level)
             serve(settings)
-    except (StartupError, HandlerRefused) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
     return 0
 
 

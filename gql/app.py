@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from gql import pages
 from gql.context import Context
 from gql.health import Health
 from gql.hub import Hub
@@ -54,6 +55,7 @@ def create_app(view: GraphQLView, hub: Hub, health: Health) -> Starlette:
         routes=[
             Route("/graphql", view),
             WebSocketRoute("/graphql", view),
+            Route("/assets/{name}", pages.asset),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
             Route("/", to_graphql),

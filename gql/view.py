@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry import Schema
@@ -27,6 +27,7 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from gql import pages
 from gql.context import Context
 from gql.errors import format_error
 from gql.request import BoundedRequest, Refused, body_fields, decode_json, field_fault, query_fields
@@ -91,7 +92,7 @@ class GraphQLView(GraphQL[Context, None]):
         return self._new_context(request)
 
     def is_request_allowed(self, request: BaseRequestProtocol) -> bool:
-        if request.method not in OPERATION_TYPES:
+        if request.method not in OPERATION_TYPES and not self.should_render_graphql_ide(request):
             raise Refused(405, "Use POST, or GET for a query.", headers={"Allow": "GET, POST"})
         return True
 
@@ -157,13 +158,13 @@ class GraphQLView(GraphQL[Context, None]):
 
     def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
         return (
-            request.method == "GET"
+            request.method in ("GET", "HEAD")
             and not request.query_params.get("query")
             and "text/html" in request.headers.get("accept", "")
         )
 
     async def render_graphql_ide(self, request: Request) -> Response:
-        return HTMLResponse(PAGE)
+        return pages.graphiql()
 
     # ------------------------------------------------------------ origins
 
@@ -200,16 +201,3 @@ def is_loopback(url: str) -> bool:
         return urlsplit(url).hostname in LOOPBACK
     except ValueError:
         return False
-
-
-PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>TaskQL</title>
-<h1>TaskQL</h1>
-<p>This is the GraphQL endpoint. Send it operations as JSON:</p>
-<pre>curl -H 'Content-Type: application/json' -d '{"query": "{ kinds { name description } }"}' URL</pre>
-<p>Subscriptions: WebSocket (graphql-transport-ws) or <code>Accept: text/event-stream</code>.</p>
-</html>
-"""

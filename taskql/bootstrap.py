@@ -1,30 +1,19 @@
 """The one place where adapters are opened and handed to those who need them."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from taskql.adapters import postgres, redis, sqs
-from taskql.errors import StartupError, Unavailable
 from taskql.message import NORMAL_QUEUE
 from taskql.ports import EventSink, EventSource, LeaseStore, MessageReceiver
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.settings import Settings
+from taskql.startup import Need, Ping, wait_until_ready
 from taskql.upkeep import Upkeep
-
-PATIENCE_SECONDS = 30
-LOOK_EVERY_SECONDS = 0.25
-
-Ping = Callable[[], Awaitable[None]]
-"""Raises Unavailable while a service is away."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,8 +47,8 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         open_sender(settings) as sender,
     ):
         store = postgres.PostgresTasks(engine)
-        await wait_until_ready({"PostgreSQL (DATABASE_URL)": store.ping})
-        await refuse_unmigrated(engine)
+        await wait_until_ready(settings.patience, postgresql(store))
+        await postgres.refuse_unmigrated(engine)
         upkeep = Upkeep(postgres.PostgresDispatch(engine), sender, events, settings.resend_margin)
         async with upkeep.running():
             yield ApiServices(
@@ -87,9 +76,11 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
     ):
         store = postgres.PostgresTasks(engine)
         await wait_until_ready(
-            {"PostgreSQL (DATABASE_URL)": store.ping, "SQS (SQS_QUEUE_URL)": receiver.ping}
+            settings.patience,
+            postgresql(store),
+            Need("SQS", "SQS_QUEUE_URL or AWS_ENDPOINT_URL", receiver.ping),
         )
-        await refuse_unmigrated(engine)
+        await postgres.refuse_unmigrated(engine)
         dispatch = postgres.PostgresDispatch(engine)
         async with Upkeep(dispatch, sender, events, settings.resend_margin).running():
             yield WorkerServices(
@@ -106,7 +97,7 @@ def migrate(settings: Settings) -> str:
 
     async def run() -> str:
         async with postgres.open_engine(settings.database_url, 2) as engine:
-            await wait_until_ready({"PostgreSQL (DATABASE_URL)": postgres.PostgresTasks(engine).ping})
+            await wait_until_ready(settings.patience, postgresql(postgres.PostgresTasks(engine)))
             return await postgres.migrate(engine)
 
     return asyncio.run(run())
@@ -121,30 +112,5 @@ def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender
     )
 
 
-async def wait_until_ready(pings: Mapping[str, Ping]) -> None:
-    """Wait for services that are still starting. Raises StartupError naming each one that stays away."""
-    away = await asyncio.gather(*(stays_away(name, ping) for name, ping in pings.items()))
-    if reasons := [reason for reason in away if reason]:
-        raise StartupError("\n".join(reasons))
-
-
-async def stays_away(name: str, ping: Ping) -> str | None:
-    """Why the service could not be reached for all of our patience, or None as soon as it could."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    said = False
-    while True:
-        try:
-            await ping()
-            return None
-        except Unavailable as error:
-            if asyncio.get_running_loop().time() >= deadline:
-                return f"{name} could not be reached for {PATIENCE_SECONDS} s: {error}"
-            if not said:
-                log.info("waiting up to %d s for %s: %s", PATIENCE_SECONDS, name, error)
-                said = True
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
-
-
-async def refuse_unmigrated(engine: AsyncEngine) -> None:
-    if not await postgres.is_current(engine):
-        raise StartupError("The database is not migrated to this version: run `python -m taskql migrate`.")
+def postgresql(store: postgres.PostgresTasks) -> Need:
+    return Need("PostgreSQL", "DATABASE_URL", store.ping)

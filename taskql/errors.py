@@ -30,6 +30,14 @@ class Unavailable(TaskQLError):
     """A service that we need does not answer at present; the same call may succeed later."""
 
 
+class Denied(Unavailable):
+    """A service answers, but denies us what we need: a wrong password, a queue that is not there.
+
+    At start-up it is a mistake to name at once, since waiting won't mend it. Later it counts as an outage:
+    an operator gives back what is missing.
+    """
+
+
 class NotFound(TaskQLError):
     """What was asked for is not there, or is somebody else's: a client can't tell the two apart."""
 

@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError
 from taskql.context import TaskContext
 from taskql.errors import HandlerRefused, InvalidInput
 from taskql.retry import BadResult, ResultTooLarge
-from taskql.storable import json_size, unstorable
+from taskql.storable import UNSTORABLE_TEXT, json_size, unstorable
 from taskql.task import JSON
 
 DEFAULT_MAX_ATTEMPTS = 3
@@ -72,7 +72,10 @@ class Handler:
         if self.input_model is None:
             return {}
         parsed = self.parse(data)
-        return self._input.dump_python(parsed, mode="json")  # type: ignore[attr-defined]
+        try:
+            return self._input.dump_python(parsed, mode="json")  # type: ignore[attr-defined]
+        except UnicodeEncodeError:  # half of a surrogate pair in the key of a dict
+            raise InvalidInput(((), UNSTORABLE_TEXT)) from None
 
     def arguments(self, data: JSON, context: TaskContext) -> tuple[Any, ...]:
         """What the function is called with, from the stored input."""
@@ -85,6 +88,8 @@ class Handler:
         try:
             checked = self._result.validate_python(value)  # type: ignore[attr-defined]
             result = self._result.dump_python(checked, mode="json", warnings="error")  # type: ignore[attr-defined]
+        except UnicodeEncodeError as error:
+            raise BadResult(f"The result can't be stored: it {UNSTORABLE_TEXT}.") from error
         except (ValidationError, PydanticSerializationError) as error:
             raise BadResult(f"The result is not what the handler declares: {reason(error)}.") from error
         for path, why in unstorable(result):
@@ -106,6 +111,8 @@ def handler(
     model (`Never` if all it does is raise). A plain `def` runs in a thread. `max_attempts` counts
     executions, `timeout` bounds each of them (at most 11 hours).
     """
+    if not isinstance(kind, str):
+        raise HandlerRefused(f'{kind!r}: name its kind: @handler("doThis"), not @handler alone.')
 
     def declare(function: F) -> F:
         setattr(function, _DECLARATION, _declaration(kind, function, max_attempts, timeout))

@@ -1,6 +1,7 @@
 """The handlers that this deployment knows, by kind."""
 
 import importlib
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, ModuleType
 
@@ -49,11 +50,22 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except HandlerRefused:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that exits must not end us without a word
         raise HandlerRefused(
-            f"the handler module {name!r} can't be imported: {type(error).__name__}: {error}. "
+            f"the handler module {name!r} can't be imported: {type(error).__name__}: {error}{scene(error)}. "
             "Check TASK_HANDLERS and the Python path."
         ) from error
+
+
+def scene(error: BaseException) -> str:
+    """Where a module failed, if it got so far as to run."""
+    foreign = (importlib.__file__, __file__)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in foreign and not frame.filename.startswith("<frozen ")
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def place(handler: Handler) -> str:

@@ -44,7 +44,11 @@ def describe(error: BaseException) -> Failure:
 
 def shown(error: BaseException) -> str:
     """An exception's text as PostgreSQL can hold it and a client may read it."""
-    return storable(str(error))[:MAX_FAILURE_CHARS] or type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # a handler's own class may not know how to say it
+        text = ""
+    return storable(text)[:MAX_FAILURE_CHARS] or type(error).__name__
 
 
 def plan_retry(

@@ -5,15 +5,24 @@ Invariant: frozen, and complete at boot; a wrong value stops the process and nam
 """
 
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from dotenv import load_dotenv
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taskql.errors import StartupError
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def http_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("a queue's URL starts with https:// or http://")
+    return text
+
+
+QueueUrl = Annotated[str, AfterValidator(http_url)]
 
 
 class HandlerSettings(BaseSettings):
@@ -35,8 +44,8 @@ class Settings(HandlerSettings):
 
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
     redis_url: str = Field(description="Redis or Valkey: redis://host:port/0, rediss:// or unix:///path")
-    sqs_queue_url: str = Field(description="URL of the SQS queue that carries tasks")
-    sqs_dlq_url: str = Field(description="URL of the SQS queue for dead letters")
+    sqs_queue_url: QueueUrl = Field(description="URL of the SQS queue that carries tasks")
+    sqs_dlq_url: QueueUrl = Field(description="URL of the SQS queue for dead letters")
     aws_endpoint_url: str | None = Field(
         None, description="Where AWS is, if not at AWS itself: an emulator's URL"
     )
@@ -63,10 +72,14 @@ class Settings(HandlerSettings):
     taskql_resend_seconds: float = Field(
         60,
         ge=1,
+        le=1_209_600,
         description="A message is lost once the queue has delivered what was sent this much later",
     )
     taskql_drain_seconds: float = Field(
-        25, ge=0, description="How long a stopping consumer waits for what runs"
+        25, ge=0, le=43_200, description="How long a stopping consumer waits for what runs"
+    )
+    taskql_patience_seconds: float = Field(
+        30, gt=0, le=3600, description="How long a starting process waits for PostgreSQL and SQS"
     )
     taskql_database_pool: int = Field(
         10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
@@ -98,6 +111,10 @@ class Settings(HandlerSettings):
         return timedelta(seconds=self.taskql_resend_seconds)
 
     @property
+    def patience(self) -> timedelta:
+        return timedelta(seconds=self.taskql_patience_seconds)
+
+    @property
     def drain(self) -> timedelta:
         return timedelta(seconds=self.taskql_drain_seconds)
 
@@ -126,4 +143,5 @@ def explain(issue: object) -> str:
     name = "_".join(map(str, issue["loc"])).upper()
     if issue["type"] == "missing":
         return f"{name} is not set: {Settings.model_fields[name.lower()].description}. See .env.example."
-    return f"{name}: {issue['msg']}" if name else str(issue["msg"]).removeprefix("Value error, ")
+    reason = str(issue["msg"]).removeprefix("Value error, ")
+    return f"{name}: {reason}" if name else reason

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 
 from taskql.errors import InputIssue
 from taskql.task import JSON
 
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 UNSTORABLE_TEXT = "holds a NUL character or half of a surrogate pair; remove it"
 UNSTORABLE_NUMBER = "is not a finite number; JSON has no NaN or Infinity"
 
@@ -22,7 +24,7 @@ def is_storable(text: str) -> bool:
 
 def storable(text: str) -> str:
     """The text with a replacement character for each one that PostgreSQL can't hold."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return UNSTORABLE.sub("\ufffd", text)
 
 
 def unstorable(value: JSON, path: tuple[str, ...] = ()) -> Iterator[InputIssue]:

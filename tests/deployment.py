@@ -94,6 +94,7 @@ class Deployment:
         self.processes: list[Process] = []
         self._stack = stack
         self._settings = settings
+        self._client = httpx.AsyncClient(timeout=30)
 
     async def __aenter__(self) -> Self:
         admin = await asyncpg.connect(self._stack.env["DATABASE_URL"])
@@ -118,6 +119,7 @@ class Deployment:
         for process in self.processes:
             if process.alive:
                 process.kill()
+        await self._client.aclose()
 
     def make_queues(self) -> dict[str, str]:
         """Its queues, again after an emulator that was killed has forgotten them."""
@@ -178,8 +180,7 @@ class Deployment:
     async def graphql(self, query: str, **variables: Any) -> Any:
         """The data that the API answers."""
         body = {"query": query, "variables": variables}
-        async with httpx.AsyncClient(timeout=30) as client:
-            answer = (await client.post(f"{self.url}/graphql", json=body)).json()
+        answer = (await self._client.post(f"{self.url}/graphql", json=body)).json()
         assert "errors" not in answer, answer
         return answer["data"]
 

@@ -65,10 +65,11 @@ class Relay:
                 return
 
     async def _send_offered(self) -> None:
+        """Send what is offered by now. What comes meanwhile waits, or a busy process would never sweep."""
         self._awake.clear()
-        while self._offered:
-            offered, self._offered = self._offered[:SWEEP_ROWS], self._offered[SWEEP_ROWS:]
-            await self._send(offered)
+        offered, self._offered = self._offered, []
+        for start in range(0, len(offered), SWEEP_ROWS):
+            await self._send(offered[start : start + SWEEP_ROWS])
 
     async def _send(self, dispatches: Sequence[Dispatch]) -> None:
         """Send in batches, several at a time. Raises Unavailable if any batch found SQS away."""

@@ -1,4 +1,4 @@
-"""Databases for the contract tests: cloned from one migrated template, one for each module, empty for each test."""
+"""Databases for the contract tests: cloned from a migrated template for each module, empty for each test."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ class Database:
         return await self.direct.fetchval(query, *values)
 
     async def create(self, title: str = "a title", **fields: Any) -> Task:
-        """A stored task, sent already unless the test says otherwise with `reserve_due` of its own."""
+        """A stored task."""
         [creation] = await self.tasks.create([new_task(title, **fields)])
         assert isinstance(creation, Created)
         return creation.task

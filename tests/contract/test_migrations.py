@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, Table, inspect
+from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,6 +27,7 @@ CHANGES_IN_FLIGHT = {
 }  # fmt: skip
 """What claims, heartbeats and progress change: an index on any of these ends heap-only updates."""
 
+DIALECT: Dialect = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
 OpenEmpty = Callable[[], AbstractAsyncContextManager[AsyncEngine]]
 names = (f"empty_{number}" for number in itertools.count(1))
 
@@ -46,16 +47,13 @@ def open_empty(stack: DevStack) -> OpenEmpty:
 def columns_of(sync: Connection, table: str) -> dict[str, tuple[str, bool]]:
     """Type and nullability of the columns that a table has."""
     return {
-        column["name"]: (column["type"].compile(postgresql.dialect()), bool(column["nullable"]))
+        column["name"]: (column["type"].compile(DIALECT), bool(column["nullable"]))
         for column in inspect(sync).get_columns(table)
     }
 
 
 def columns_named(table: Table) -> dict[str, tuple[str, bool]]:
-    return {
-        column.name: (column.type.compile(postgresql.dialect()), bool(column.nullable))
-        for column in table.columns
-    }
+    return {column.name: (column.type.compile(DIALECT), bool(column.nullable)) for column in table.columns}
 
 
 @pytest.mark.parametrize("table", metadata.sorted_tables, ids=lambda table: table.name)

@@ -214,7 +214,7 @@ async def test_ping_is_content_with_a_queue(queues: Queues) -> None:
 async def test_ping_names_a_queue_that_is_not_there(stack: DevStack, clients: Clients) -> None:
     url = stack.env["SQS_QUEUE_URL"] + "-misspelt"
     receiver = SqsReceiver("normal", url, VISIBILITY, polling=clients.polling, control=clients.control)
-    with pytest.raises(Unavailable, match=r"taskql-misspelt can't be used; check its URL"):
+    with pytest.raises(Unavailable, match=r"taskql-misspelt can't be used: SQS refused"):
         await receiver.ping()
 
 

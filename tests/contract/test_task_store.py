@@ -5,17 +5,17 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from taskql.adapters.postgres import PostgresTasks, migrate, open_engine
+from taskql.adapters.postgres import PostgresDispatch, PostgresLeases, PostgresTasks, migrate, open_engine
+from taskql.adapters.postgres import tasks as module
 from taskql.devstack import DevStack
 from taskql.errors import Unavailable
 from taskql.lifecycle import TaskStatus
@@ -53,7 +53,9 @@ async def titles(db: Database, filter: TaskFilter, owner: str = OWNER) -> set[st
 async def stores(db: Database, database_url: str) -> AsyncIterator[list[PostgresTasks]]:
     """Stores of several processes."""
     async with AsyncExitStack() as engines:
-        yield [PostgresTasks(await engines.enter_async_context(open_engine(database_url, 10))) for _ in range(3)]
+        yield [
+            PostgresTasks(await engines.enter_async_context(open_engine(database_url, 10))) for _ in range(3)
+        ]
 
 
 # ---------------------------------------------------------------- create
@@ -80,7 +82,12 @@ async def test_a_new_task_is_due_and_reserved_for_the_process_that_stored_it(db:
     assert row is not None
     assert row["available_at"] == creation.task.created_at
     assert row["reserved_until"] > row["available_at"]
-    assert (row["queue"], row["attempt"], row["sent_at"], row["lease_expires_at"]) == (NORMAL_QUEUE, 0, None, None)
+    assert (row["queue"], row["attempt"], row["sent_at"], row["lease_expires_at"]) == (
+        NORMAL_QUEUE,
+        0,
+        None,
+        None,
+    )
 
 
 async def test_many_tasks_are_created_in_the_order_of_the_items(db: Database) -> None:
@@ -176,8 +183,6 @@ async def test_a_batch_of_old_and_new_keys_answers_each_in_its_place(db: Databas
 async def test_a_holder_that_vanishes_between_insert_and_look_up_frees_its_key(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from taskql.adapters.postgres import tasks as module
-
     old = await db.create("old", key="k")
     real = module._holders
 
@@ -224,6 +229,33 @@ async def test_batches_with_keys_in_crossing_order_do_not_deadlock(
         assert winners == set(keys)
 
 
+async def test_batches_that_meet_in_the_middle_do_not_deadlock(
+    db: Database, stores: list[PostgresTasks]
+) -> None:
+    """Both stop at a key that somebody is about to take: none may hold what the other one needs next."""
+    keys = list("abcdefg")
+    async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+        transaction = db.direct.transaction()
+        await transaction.start()
+        await db.sql(
+            "INSERT INTO tasks (owner, kind, title, input, max_attempts, idempotency_key, request_hash) "
+            "VALUES ($1, $2, 'x', '{}', 3, 'd', '')",
+            OWNER,
+            KIND,
+        )
+        batches = [
+            asyncio.create_task(store.create([new_task(key, key=key) for key in order]))
+            for store, order in zip(stores, (keys, keys[::-1]), strict=False)
+        ]
+        async with db.engine.connect() as watcher:
+            while await waiting_for_locks(watcher) < len(batches):
+                await asyncio.sleep(0.01)
+        await transaction.rollback()
+        outcomes = [outcome for batch in await asyncio.gather(*batches) for outcome in batch]
+    assert sum(isinstance(outcome, Created) for outcome in outcomes) == len(keys)
+    assert sum(isinstance(outcome, Existing) for outcome in outcomes) == len(keys)
+
+
 # ---------------------------------------------------------------- paging
 
 
@@ -253,7 +285,10 @@ def expected(tasks: list[Task], request: PageRequest) -> list[Task]:
     """The page that `request` asks for, from all tasks in listing order."""
 
     def beyond(task: Task, end: Position, direction: bool) -> bool:
-        return (place(task) < (end.created_at, end.id)) is direction and place(task) != (end.created_at, end.id)
+        return (place(task) < (end.created_at, end.id)) is direction and place(task) != (
+            end.created_at,
+            end.id,
+        )
 
     within = [
         task
@@ -311,9 +346,7 @@ async def test_a_cursor_goes_on_where_its_task_was_even_when_that_is_gone(db: Da
     tasks = await listing(db, range(5))
     gone = tasks[2]
     await db.sql("DELETE FROM tasks WHERE id = $1", gone.id)
-    page = await db.tasks.page(
-        OWNER, ALL, PageRequest(limit=9, descending=False, after=position(gone))
-    )
+    page = await db.tasks.page(OWNER, ALL, PageRequest(limit=9, descending=False, after=position(gone)))
     assert (list(page.tasks), page.has_previous, page.has_next) == (tasks[3:], True, False)
 
 
@@ -344,7 +377,9 @@ async def test_has_next_counts_only_what_the_filter_lets_through(db: Database) -
 # ---------------------------------------------------------------- filters
 
 
-@pytest.mark.parametrize("filter", [TaskFilter(status=[]), TaskFilter(kind=[]), TaskFilter(status=(), kind=())])
+@pytest.mark.parametrize(
+    "filter", [TaskFilter(status=[]), TaskFilter(kind=[]), TaskFilter(status=(), kind=())]
+)
 async def test_an_empty_collection_matches_nothing(db: Database, filter: TaskFilter) -> None:
     await db.create()
     assert await titles(db, filter) == set()
@@ -414,7 +449,7 @@ async def test_filters_restrict_together(db: Database) -> None:
 async def test_times_in_filters_are_exclusive(db: Database) -> None:
     tasks = await listing(db, range(5))
 
-    async def found(**times: datetime) -> list[Task]:
+    async def found(**times: Any) -> list[Task]:
         page = await db.tasks.page(OWNER, TaskFilter(**times), PageRequest(limit=9, descending=False))
         return list(page.tasks)
 
@@ -488,7 +523,9 @@ def plans(db: Database, engine: AsyncEngine) -> Iterator[Callable[[], Any]]:
     async def explained() -> list[dict[str, Any]]:
         async with db.direct.transaction():
             await db.sql("SET LOCAL enable_seqscan = off")
-            found = [await db.value(f"EXPLAIN (FORMAT JSON) {statement}", *values) for statement, values in made]
+            found = [
+                await db.value(f"EXPLAIN (FORMAT JSON) {statement}", *values) for statement, values in made
+            ]
         return [json.loads(plan)[0]["Plan"] for plan in found]
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)
@@ -540,8 +577,6 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
 
 
 async def test_an_outage_is_unavailable_and_heals(fragile: DevStack) -> None:
-    from taskql.adapters.postgres import PostgresDispatch, PostgresLeases
-
     async with open_engine(fragile.env["DATABASE_URL"], 10) as engine:
         await migrate(engine)
         tasks, leases, dispatch = PostgresTasks(engine), PostgresLeases(engine), PostgresDispatch(engine)
@@ -601,7 +636,7 @@ async def test_a_statement_that_a_restart_cuts_off_is_unavailable(fragile: DevSt
             await blocker.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
             waiting = asyncio.create_task(tasks.fetch(OWNER, [task.id]))
             async with asyncio.timeout(LONGEST_WAIT_SECONDS), engine.connect() as watcher:
-                while not await waits_for_a_lock(watcher):
+                while not await waiting_for_locks(watcher):
                     await asyncio.sleep(0.01)
             fragile.postgres.kill()
             with pytest.raises(Unavailable):
@@ -612,9 +647,9 @@ async def test_a_statement_that_a_restart_cuts_off_is_unavailable(fragile: DevSt
         assert await tasks.fetch(OWNER, [task.id]) == {task.id: task}
 
 
-async def waits_for_a_lock(watcher: Any) -> bool:
+async def waiting_for_locks(watcher: AsyncConnection) -> int:
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    return bool((await watcher.exec_driver_sql(query)).scalar())
+    return int((await watcher.exec_driver_sql(query)).scalar_one())
 
 
 async def test_a_full_server_is_unavailable(db: Database, stack: DevStack, database_url: str) -> None:

@@ -7,7 +7,15 @@ that transitions of one task queue up and never deadlock.
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.leases import PostgresLeases
-from taskql.adapters.postgres.migrations import is_current, migrate
+from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
 from taskql.adapters.postgres.tasks import PostgresTasks
 
-__all__ = ["PostgresDispatch", "PostgresLeases", "PostgresTasks", "is_current", "migrate", "open_engine"]
+__all__ = [
+    "PostgresDispatch",
+    "PostgresLeases",
+    "PostgresTasks",
+    "is_current",
+    "migrate",
+    "open_engine",
+    "refuse_unmigrated",
+]

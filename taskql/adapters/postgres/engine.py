@@ -5,6 +5,7 @@ that could hold locks while we wait for anything else.
 """
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from taskql.errors import StartupError, Unavailable
+from taskql.errors import Denied, StartupError, Unavailable
 
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 15.0
@@ -33,6 +34,10 @@ OUTAGES: tuple[type[BaseException], ...] = (
     asyncpg.CrashShutdownError,
 )
 """What a server that restarts, a full one or a broken connection looks like."""
+DENIALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+"""How a server says that it does not know the user, the password or the database."""
+PARAMETERS = set(inspect.signature(asyncpg.connect).parameters)
+"""What a URL may ask for after its question mark, besides `sslmode`."""
 
 
 @asynccontextmanager
@@ -65,6 +70,8 @@ async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     except InterfaceError as error:
         raise away(error) from error
     except DBAPIError as error:
+        if isinstance(driver_error(error), DENIALS):
+            raise Denied(f"PostgreSQL does not let us in: {driver_error(error)}.") from error
         if error.connection_invalidated or isinstance(driver_error(error), OUTAGES):
             raise away(error) from error
         raise
@@ -85,7 +92,9 @@ def driver_error(error: DBAPIError) -> BaseException | None:
 
 
 def away(error: BaseException) -> Unavailable:
-    return Unavailable(f"PostgreSQL does not answer ({type(error).__name__}); try again in a moment.")
+    # The text of other errors can hold the statement's parameters, which belong into no log.
+    account = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
+    return Unavailable(f"PostgreSQL does not answer ({account}).")
 
 
 def asyncpg_url(database_url: str) -> URL:
@@ -98,7 +107,11 @@ def asyncpg_url(database_url: str) -> URL:
         ) from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise StartupError("DATABASE_URL must start with postgresql://.")
-    return url.set(drivername="postgresql+asyncpg")
+    # asyncpg knows all values of libpq's `sslmode`, under another name.
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    if unknown := sorted(query.keys() - PARAMETERS):
+        raise StartupError(f"DATABASE_URL has parameters that are not known: {', '.join(unknown)}.")
+    return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def compact_json(value: object) -> str:

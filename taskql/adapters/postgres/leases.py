@@ -67,9 +67,11 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {TASK_SQL}
 """).columns(*TASK_COLUMNS)
 
+# PostgreSQL's greatest() passes over nulls: without the CASE, a task that nobody leases would seem leased.
 MISSED = text("""
 SELECT t.kind, d.task_id IS NULL AS finished,
-       greatest(d.lease_expires_at - clock_timestamp(), interval '0') AS remaining
+       CASE WHEN d.lease_expires_at IS NOT NULL
+            THEN greatest(d.lease_expires_at - clock_timestamp(), interval '0') END AS remaining
 FROM tasks t LEFT JOIN dispatch d ON d.task_id = t.id
 WHERE t.id = :id
 """)

@@ -78,7 +78,7 @@ class PostgresTasks:
         return {task.id: task for task in map(task_from, await self._rows(query))}
 
     async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
-        matching = _matching(owner, filter)
+        matching = matching(owner, filter)
         after = _beyond(request.after, request.descending) if request.after else None
         before = _beyond(request.before, not request.descending) if request.before else None
         within = [condition for condition in (after, before) if condition is not None]
@@ -95,7 +95,7 @@ class PostgresTasks:
         )
 
     async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
-        some = select(tasks.c.id).where(*_matching(owner, filter)).limit(limit).subquery()
+        some = select(tasks.c.id).where(*matching(owner, filter)).limit(limit).subquery()
         async with connection(self._engine) as opened:
             return int(await opened.scalar(select(func.count()).select_from(some)) or 0)
 
@@ -158,7 +158,7 @@ def _repeated(new: NewTask, holders: dict[tuple[str, str], RowMapping]) -> Exist
     return Existing(task_from(holder)) if same else Conflict(holder["id"])
 
 
-def _matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
+def matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [tasks.c.owner == owner]
     if filter.status is not None:
         # `outcome` has the partial index that serves pages of finished tasks.

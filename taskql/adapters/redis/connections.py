@@ -6,6 +6,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from taskql.errors import StartupError
+
 LIMIT_SECONDS = 1.0
 """For whatever Redis should answer at once."""
 
@@ -15,9 +17,15 @@ OUTAGE = (RedisError, OSError)
 
 def impatient_client(url: str) -> Redis:
     """A client for single commands: one try each. (redis-py's own policy takes 14 s with a frozen server.)"""
-    return Redis.from_url(
-        url, socket_timeout=LIMIT_SECONDS, socket_connect_timeout=LIMIT_SECONDS, retry=Retry(NoBackoff(), 0)
-    )
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=LIMIT_SECONDS,
+            socket_connect_timeout=LIMIT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError as error:
+        raise StartupError(f"REDIS_URL can't be used: {error}. It looks like redis://host:6379/0.") from None
 
 
 def account(error: Exception) -> str:

@@ -26,6 +26,7 @@ CANARY_SECONDS = 1.0
 CANARY_MISSES = 3
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.2
 WAITING_EVENTS = 10_000
 
 
@@ -53,9 +54,11 @@ class RedisEventSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        # A cancellation that meets redis-py while it connects can get lost there: ask until they have ended.
+        while any(not loop.done() for loop in self._loops):
+            for loop in self._loops:
+                loop.cancel()
+            await asyncio.wait(self._loops, timeout=CANCEL_AGAIN_SECONDS)
         await self._canary_client.aclose()
 
     async def watch(self, task_id: UUID) -> None:

@@ -14,7 +14,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ParamValidationError
 from botocore.parsers import ResponseParserError
 
-from taskql.errors import StartupError, Unavailable
+from taskql.errors import Denied, StartupError, Unavailable
 
 CONNECT_SECONDS = 1
 READ_SECONDS = 3
@@ -31,7 +31,13 @@ class Refused(Unavailable):
     def __init__(self, operation: str, error: ClientError) -> None:
         details = error.response.get("Error", {})
         self.code = str(details.get("Code", "unknown")).rpartition(".")[2]
+        self.status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         super().__init__(f"SQS refused {operation}: {self.code}: {details.get('Message', '')}")
+
+    @property
+    def is_ours_to_mend(self) -> bool:
+        """Whether the request is at fault, and not how SQS fares or how much we ask of it."""
+        return 400 <= self.status < 500 and "Throttl" not in self.code
 
 
 class SqsClient:
@@ -57,11 +63,13 @@ class SqsClient:
             ) from error
 
     async def ping(self, queue_url: str) -> None:
-        """Raises Unavailable unless SQS answers and has the queue."""
+        """Raises Unavailable unless SQS answers, and Denied unless it lets us use the queue."""
         try:
             await self.request("get_queue_attributes", QueueUrl=queue_url, AttributeNames=["QueueArn"])
         except Refused as error:
-            raise Unavailable(f"The SQS queue {queue_url} can't be used; check its URL. {error}") from error
+            if not error.is_ours_to_mend:
+                raise
+            raise Denied(f"The SQS queue {queue_url} can't be used: {error}") from error
 
 
 @asynccontextmanager
@@ -82,11 +90,24 @@ async def open_client(
     )
     async with AsyncExitStack() as stack:
         try:
+            session = aioboto3.Session()
+            await require_credentials(session)
             raw = await stack.enter_async_context(
-                aioboto3.Session().client("sqs", endpoint_url=endpoint_url, region_name=region, config=config)
+                session.client("sqs", endpoint_url=endpoint_url, region_name=region, config=config)
             )
         except NoRegionError:
             raise StartupError("The region of the SQS queues is not known; set AWS_REGION.") from None
+        except BotoCoreError as error:
+            raise StartupError(f"The AWS SDK can't use its settings (AWS_*): {error}") from None
         except ValueError as error:
             raise StartupError(f"AWS_ENDPOINT_URL can't be used: {error}") from None
         yield SqsClient(raw, timedelta(seconds=CONNECT_SECONDS + reading + 1))
+
+
+async def require_credentials(session: aioboto3.Session) -> None:
+    """Without any, each request would fail anew, and only after a search for them."""
+    if await session.get_credentials() is None:
+        raise StartupError(
+            "There are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
+            "in AWS_PROFILE, or give this machine a role. An emulator takes any two words."
+        )

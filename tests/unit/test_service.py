@@ -1,0 +1,324 @@
+"""TaskService: what is refused, what is stored, and who hears of it."""
+
+# mypy: disable-error-code="empty-body"
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import BaseModel
+
+from taskql import TaskContext, handler
+from taskql.errors import InvalidInput, Unavailable
+from taskql.handler import declared
+from taskql.lifecycle import TaskStatus
+from taskql.ports import (
+    Conflict,
+    Created,
+    Creation,
+    Dispatch,
+    Existing,
+    Page,
+    PageRequest,
+    TaskFilter,
+)
+from taskql.registry import Registry, load_registry
+from taskql.service import MAX_INPUT_BYTES, CreateRequest, TaskService, request_hash
+from taskql.storable import UNSTORABLE_NUMBER, UNSTORABLE_TEXT, json_size
+from taskql.task import NewTask, Task, TaskEvent
+
+NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
+
+
+def a_task(task_id: UUID | None = None, *, owner: str = "ada", title: str = "a title") -> Task:
+    return Task(
+        id=task_id or uuid4(),
+        status=TaskStatus.PENDING,
+        version=1,
+        attempt=0,
+        max_attempts=3,
+        attempts=(),
+        progress=None,
+        result=None,
+        failure=None,
+        updated_at=NOW,
+        started_at=None,
+        finished_at=None,
+        owner=owner,
+        kind="process",
+        title=title,
+        description=None,
+        input={},
+        created_at=NOW,
+    )
+
+
+class Loose(BaseModel):
+    value: Any = None
+    number: float = 0
+
+
+class Out(BaseModel):
+    x: int
+
+
+@handler("loose", max_attempts=7)
+async def loose(work: Loose, task: TaskContext) -> Out: ...
+
+
+class Store:
+    """Stores each task, unless the test scripts another outcome by its title."""
+
+    def __init__(self) -> None:
+        self.asked: list[NewTask] = []
+        self.scripted: dict[str, Creation | Exception] = {}
+        self.calls: list[tuple[Any, ...]] = []
+
+    async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        self.asked += tasks
+        outcomes: list[Creation] = []
+        for task in tasks:
+            outcome = self.scripted.get(task.title) or stored(task.title)
+            if isinstance(outcome, Exception):
+                raise outcome
+            outcomes.append(outcome)
+        return outcomes
+
+    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+        self.calls.append((owner, *ids))
+        return {task_id: a_task(task_id, owner=owner) for task_id in ids if task_id != MISSING}
+
+    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
+        self.calls.append((owner, filter, request))
+        return Page((), False, False)
+
+    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+        self.calls.append((owner, filter, limit))
+        return 3
+
+    async def ping(self) -> None: ...
+
+
+MISSING = UUID(int=404)
+
+
+def stored(title: str) -> Created:
+    task = a_task(title=title)
+    return Created(task, Dispatch(task.id, "normal", 0))
+
+
+class Bench:
+    """A service on a scripted store, and what it told others."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.published: list[TaskEvent] = []
+        self.offered: list[Dispatch] = []
+        own = declared(loose)
+        assert own is not None
+        registry = Registry([*load_registry().values(), own])
+        self.service = TaskService(self.store, self, registry, self.offered.extend)
+
+    def publish(self, event: TaskEvent) -> None:
+        self.published.append(event)
+
+    async def create(self, **fields: Any) -> NewTask:
+        """What the store is asked for."""
+        await self.service.create("ada", CreateRequest(**({"title": "a title"} | fields)))
+        return self.store.asked[-1]
+
+    async def refusals(self, **fields: Any) -> list[tuple[tuple[str, ...], str]]:
+        with pytest.raises(InvalidInput) as refused:
+            await self.create(**fields)
+        assert self.store.asked == []
+        assert self.offered == []
+        assert self.published == []
+        return list(refused.value.issues)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# ---------------------------------------------------------------- what is stored
+
+
+async def test_a_title_alone_is_a_task_of_the_default_kind(bench: Bench) -> None:
+    new = await bench.create()
+    assert new == NewTask(
+        owner="ada", kind="process", title="a title", description=None, input=new.input, max_attempts=3
+    )
+    assert new.input == bench.service.registry["process"].stored({})
+
+
+async def test_a_kind_brings_its_own_rules_and_defaults(bench: Bench) -> None:
+    new = await bench.create(kind="loose", work={"value": [1]})
+    assert (new.kind, new.input, new.max_attempts) == ("loose", {"value": [1], "number": 0}, 7)
+    assert (await bench.create(kind="loose")).input == {"value": None, "number": 0}
+
+
+async def test_a_title_loses_the_space_around_it(bench: Bench) -> None:
+    assert (await bench.create(title=" \t a  title \n")).title == "a  title"
+
+
+@pytest.mark.parametrize("title", ["x", "x" * 255, "  " + "🚀" * 255 + "  "])
+async def test_titles_up_to_255_characters_are_kept(bench: Bench, title: str) -> None:
+    assert (await bench.create(title=title)).title == title.strip()
+
+
+@pytest.mark.parametrize("description", ["", "ä" * 10_000, " kept as it is \n"])
+async def test_descriptions_up_to_10_000_characters_are_kept(bench: Bench, description: str) -> None:
+    assert (await bench.create(description=description)).description == description
+
+
+async def test_only_a_request_with_a_key_is_hashed(bench: Bench) -> None:
+    assert (await bench.create(sent={"title": "x"})).request_hash is None
+    new = await bench.create(sent={"title": "x"}, idempotency_key="k")
+    assert (new.idempotency_key, new.request_hash) == ("k", request_hash({"title": "x"}))
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "why"),
+    [
+        ({"title": ""}, ("title",), "is blank"),
+        ({"title": " \n\t "}, ("title",), "is blank"),
+        ({"title": "x" * 256}, ("title",), "has 256 characters; the most is 255"),
+        ({"title": "a\x00b"}, ("title",), UNSTORABLE_TEXT),
+        ({"title": "\ud800"}, ("title",), UNSTORABLE_TEXT),
+        ({"description": "x" * 10_001}, ("description",), "has 10001 characters; the most is 10000"),
+        ({"description": "\x00"}, ("description",), UNSTORABLE_TEXT),
+        ({"idempotency_key": ""}, ("idempotency_key",), "is blank"),
+        ({"idempotency_key": "x" * 256}, ("idempotency_key",), "has 256 characters"),
+        ({"idempotency_key": "\x00"}, ("idempotency_key",), UNSTORABLE_TEXT),
+        ({"kind": "reverse", "work": {}}, ("work", "reverse", "input_data"), "Field required"),
+        ({"kind": "loose", "work": {"value": ["\x00"]}}, ("work", "loose", "value", "0"), UNSTORABLE_TEXT),
+        ({"kind": "loose", "work": {"number": float("nan")}}, ("work", "loose", "number"), UNSTORABLE_NUMBER),
+        ({"kind": "loose", "work": {"value": {"\ud800": 1}}}, ("work", "loose"), UNSTORABLE_TEXT),
+        ({"kind": "loose", "work": {"value": "x" * MAX_INPUT_BYTES}}, ("work", "loose"), "the most is"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_accepted_is_refused_by_its_place_and_nothing_is_stored(
+    bench: Bench, fields: dict[str, Any], path: tuple[str, ...], why: str
+) -> None:
+    [(place, reason)] = await bench.refusals(**fields)
+    assert place == path
+    assert why in reason
+
+
+async def test_all_that_is_wrong_is_told_at_once(bench: Bench) -> None:
+    refused = await bench.refusals(
+        title="", description="\x00", idempotency_key="", kind="loose", work={"value": "\x00"}
+    )
+    assert [path[0] for path, _ in refused] == ["title", "description", "idempotency_key", "work"]
+
+
+async def test_the_largest_input_is_accepted(bench: Bench) -> None:
+    room = MAX_INPUT_BYTES - json_size({"value": "", "number": 0.0})
+    assert (await bench.create(kind="loose", work={"value": "x" * room})).input["value"]
+    assert len(bench.store.asked) == 1
+
+
+# ---------------------------------------------------------------- who hears of it
+
+
+async def test_a_stored_task_is_offered_to_the_relay_and_published(bench: Bench) -> None:
+    creation = await bench.service.create("ada", CreateRequest(title="new"))
+    assert isinstance(creation, Created)
+    assert bench.offered == [creation.dispatch]
+    assert bench.published == [creation.task]
+
+
+@pytest.mark.parametrize("outcome", [Existing(a_task()), Conflict(uuid4())])
+async def test_what_was_stored_before_is_news_to_nobody(bench: Bench, outcome: Creation) -> None:
+    bench.store.scripted["again"] = outcome
+    assert await bench.service.create("ada", CreateRequest(title="again")) == outcome
+    assert bench.offered == []
+    assert bench.published == []
+
+
+async def test_a_batch_is_answered_item_by_item_and_only_news_is_told(bench: Bench) -> None:
+    known = bench.store.scripted["known"] = Existing(a_task())
+    wanted = [
+        bench.service.checked("ada", CreateRequest(title=title)) for title in ("first", "known", "second")
+    ]
+    first, again, second = await bench.service.create_all(wanted)
+    assert again is known
+    assert isinstance(first, Created)
+    assert isinstance(second, Created)
+    assert bench.offered == [first.dispatch, second.dispatch]
+    assert bench.published == [first.task, second.task]
+
+
+async def test_nobody_hears_of_a_task_that_could_not_be_stored(bench: Bench) -> None:
+    bench.store.scripted["lost"] = Unavailable("away")
+    with pytest.raises(Unavailable):
+        await bench.service.create("ada", CreateRequest(title="lost"))
+    assert bench.offered == []
+    assert bench.published == []
+
+
+# ---------------------------------------------------------------- reading
+
+
+async def test_every_request_goes_to_the_store_for_its_owner(bench: Bench) -> None:
+    task_id, request, filter = uuid4(), PageRequest(limit=3), TaskFilter(status=[TaskStatus.FAILED])
+    assert await bench.service.get("ada", task_id) == a_task(task_id, owner="ada")
+    assert await bench.service.get("ada", MISSING) is None
+    assert set(await bench.service.fetch("bob", [task_id, MISSING])) == {task_id}
+    await bench.service.page("cy", filter, request)
+    assert await bench.service.count("dee", filter, 10) == 3
+    assert bench.store.calls == [
+        ("ada", task_id),
+        ("ada", MISSING),
+        ("bob", task_id, MISSING),
+        ("cy", filter, request),
+        ("dee", filter, 10),
+    ]
+
+
+# ---------------------------------------------------------------- hashes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({"a": 1, "b": None}, {"a": 1}),
+        ({"a": {"c": [1]}, "b": None}, {"a": {"c": [1.0]}}),
+        ({"a": 1}, {"a": 1.0}),
+        ({"a": -0.0}, {"a": 0}),
+        ({"a": (1, 2)}, {"a": [1, 2]}),
+        (None, None),
+    ],
+)
+def test_requests_that_mean_the_same_have_one_hash(one: Any, other: Any) -> None:
+    assert request_hash(one) == request_hash(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"b": 1}),
+        ({"a": 1}, {"a": "1"}),
+        ({"a": 1}, {"a": True}),
+        ({"a": 0}, {"a": False}),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+        ({"a": [None, 1]}, {"a": [1]}),
+        ({"a": {"b": None}}, {"a": {}}),
+        ({"a": ""}, {}),
+        ({"a": {}}, {}),
+        ({"a": 1.5}, {"a": 1}),
+        ({"a": "ä"}, {"a": "a\u0308"}),
+        ({"a": 2**53 + 1}, {"a": 2**53}),
+        ({"a": "x", "b": ""}, {"a": "", "b": "x"}),
+    ],
+)
+def test_requests_that_mean_something_else_have_another(one: Any, other: Any) -> None:
+    assert request_hash(one) != request_hash(other)

@@ -1,0 +1,204 @@
+"""Settings: complete and right at boot, or a message names the variable; and .env.example has them all."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from taskql.errors import StartupError
+from taskql.settings import Settings, load_handler_modules, load_settings
+
+EXAMPLE = Path(__file__).resolve().parents[2] / ".env.example"
+HEAD = """\
+# TaskQL's settings, one by one. Copy this file to .env, or set them in the environment, which wins.
+# `make run` needs none of them. A line that begins with "# NAME=" shows a default.
+"""
+REQUIRED = {
+    "DATABASE_URL": "postgresql://taskql:hidden-password@db:5432/taskql",
+    "REDIS_URL": "redis://cache:6379/0",
+    "SQS_QUEUE_URL": "http://sqs:4566/000000000000/tasks",
+    "SQS_DLQ_URL": "http://sqs:4566/000000000000/dead-letters",
+}
+TIMES = {
+    "TASKQL_VISIBILITY_SECONDS": "visibility",
+    "TASKQL_HEARTBEAT_SECONDS": "heartbeat",
+    "TASKQL_POLL_SECONDS": "poll",
+    "TASKQL_RESEND_SECONDS": "resend_margin",
+    "TASKQL_DRAIN_SECONDS": "drain",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The required settings and no others, in a folder without .env; all is put back, whatever .env adds."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    os.environ.update(REQUIRED)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal() -> str:
+    with pytest.raises(StartupError) as refused:
+        load_settings()
+    return str(refused.value)
+
+
+def example() -> str:
+    """What .env.example should hold."""
+    parts = [HEAD]
+    for name, field in Settings.model_fields.items():
+        line = f"{name.upper()}=" if field.is_required() else f"# {name.upper()}={shown(field.default)}"
+        parts.append(f"# {field.description}\n{line}\n")
+    return "\n".join(parts)
+
+
+def shown(default: Any) -> str:
+    return "" if default is None else str(default)
+
+
+def test_the_example_lists_every_setting_with_its_description_and_default() -> None:
+    assert EXAMPLE.read_text() == example()
+
+
+def test_the_example_alone_lacks_the_required_settings_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(EXAMPLE.read_text())
+    for name in REQUIRED:
+        del os.environ[name]
+    assert {line.split(" ", 1)[0] for line in refusal().splitlines()} == set(REQUIRED)
+
+
+def test_every_default_of_the_example_is_accepted(tmp_path: Path) -> None:
+    defaults = load_settings()
+    lines = [line.removeprefix("# ") for line in EXAMPLE.read_text().splitlines()]
+    settings = [
+        line for line in lines if line.split("=")[0].lower() in Settings.model_fields and line[-1] != "="
+    ]
+    assert len(settings) > 5
+    (tmp_path / ".env").write_text("\n".join(settings))
+    assert load_settings() == defaults
+
+
+def test_the_required_settings_are_enough() -> None:
+    settings = load_settings()
+    assert settings.database_url == REQUIRED["DATABASE_URL"]
+    assert (settings.port, settings.host, settings.log_level) == (8000, "127.0.0.1", "info")
+    assert (settings.visibility, settings.heartbeat) == (timedelta(seconds=60), timedelta(seconds=20))
+    assert settings.handler_modules == []
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_required_setting_that_is_missing_is_named(name: str, how: str) -> None:
+    if how == "missing":
+        del os.environ[name]
+    else:
+        os.environ[name] = ""
+    message = refusal()
+    assert message.startswith(f"{name} is not set: ")
+    assert ".env.example" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    for name in REQUIRED:
+        del os.environ[name]
+    assert [line.split(" ", 1)[0] for line in refusal().splitlines()] == list(REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("LOG_LEVEL", "loud"),
+        ("SQS_QUEUE_URL", "tasks"),
+        ("SQS_DLQ_URL", "arn:aws:sqs:eu-west-1:000000000000:dlq"),
+        ("TASKQL_CONCURRENCY", "0"),
+        ("TASKQL_CONCURRENCY", "1001"),
+        ("TASKQL_CONCURRENCY", "1.5"),
+        ("TASKQL_POLL_SECONDS", "21"),
+        ("TASKQL_POLL_SECONDS", "-1"),
+        ("TASKQL_VISIBILITY_SECONDS", "1"),
+        ("TASKQL_VISIBILITY_SECONDS", "43201"),
+        ("TASKQL_HEARTBEAT_SECONDS", "0"),
+        ("TASKQL_HEARTBEAT_SECONDS", "-1"),
+        ("TASKQL_RESEND_SECONDS", "0.5"),
+        ("TASKQL_DRAIN_SECONDS", "-1"),
+        ("TASKQL_DATABASE_POOL", "1"),
+        ("TASKQL_DATABASE_POOL", "501"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    os.environ[name] = value
+    assert refusal().startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300", "soon"])
+def test_a_time_that_is_no_time_is_refused_at_boot(name: str, value: str) -> None:
+    os.environ[name] = value
+    assert name in refusal()
+
+
+def test_a_secret_is_never_repeated() -> None:
+    for name in Settings.model_fields:
+        os.environ[name.upper()] = "hidden-secret"
+    message = refusal()
+    assert "hidden" not in message
+    assert "PORT: " in message
+
+
+@pytest.mark.parametrize(
+    ("visibility", "heartbeat"), [("10", "5"), ("10", "4.999"), ("60", "30"), ("2", "1")]
+)
+def test_a_heartbeat_is_less_than_half_of_the_visibility(visibility: str, heartbeat: str) -> None:
+    os.environ["TASKQL_VISIBILITY_SECONDS"] = visibility
+    os.environ["TASKQL_HEARTBEAT_SECONDS"] = heartbeat
+    if float(heartbeat) < float(visibility) / 2:
+        assert load_settings().heartbeat < load_settings().visibility / 2
+    else:
+        message = refusal()
+        assert "TASKQL_HEARTBEAT_SECONDS must be less than half of TASKQL_VISIBILITY_SECONDS" in message
+
+
+def test_settings_are_read_from_the_file_and_the_environment_wins(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=9001\nHOST=0.0.0.0\nUNKNOWN_TO_US=1\n")
+    os.environ["PORT"] = "9002"
+    settings = load_settings()
+    assert (settings.port, settings.host) == (9002, "0.0.0.0")
+
+
+def test_an_empty_optional_setting_is_its_default() -> None:
+    os.environ.update(PORT="", AWS_REGION="", AWS_ENDPOINT_URL="", TASK_HANDLERS="")
+    settings = load_settings()
+    assert (settings.port, settings.aws_region, settings.aws_endpoint_url) == (8000, None, None)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load_settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "modules"),
+    [("", []), ("a", ["a"]), ("a.b, c ,,d,", ["a.b", "c", "d"]), (" , ", [])],
+)
+def test_handler_modules_are_separated_by_commas(text: str, modules: list[str]) -> None:
+    os.environ["TASK_HANDLERS"] = text
+    assert load_settings().handler_modules == modules
+    for name in REQUIRED:
+        del os.environ[name]
+    assert load_handler_modules() == modules
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_times_are_durations(name: str) -> None:
+    os.environ[name] = "3"
+    if name == "TASKQL_VISIBILITY_SECONDS":
+        os.environ["TASKQL_HEARTBEAT_SECONDS"] = "1"
+    assert getattr(load_settings(), TIMES[name]) == timedelta(seconds=3)
