@@ -11,15 +11,17 @@ HOST      := 127.0.0.1
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
-python  := .venv/bin/python
-install  = $(or $(PYTHON),$(error TaskQL needs Python 3.11 or newer: install one or name it: make PYTHON=/path/to/python3.12)) \
-	requirements/install.py
+python     := .venv/bin/python
+any_python  = $(or $(PYTHON),$(error TaskQL needs Python 3.11 or newer: install one or name it: make PYTHON=/path/to/python3.12))
+install     = $(any_python) requirements/install.py
 
 # A stamp is written after its installation is complete, so an interrupted one is taken up again.
 running := .venv/.run-installed .venv-emulator/.installed
-all     := $(running) .venv/.dev-installed
+pages   := web/dist/graphiql.html
+shown   := examples/node_modules/.built
+all     := $(running) .venv/.dev-installed $(pages) $(shown)
 
-.PHONY: help setup run test check format lock schema clean
+.PHONY: help setup run test check format lock schema web examples clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -27,7 +29,8 @@ help: ## list these commands
 
 setup: $(all) ## install everything that running, tests and checks need
 
-run: $(running) ## run it all here (PORT=8000 HOST=127.0.0.1 DATA=.taskql CONSUMERS=1); Ctrl-C stops it
+run: page := --optional
+run: $(running) $(pages) ## run it all here (PORT=8000 HOST=127.0.0.1 DATA=.taskql CONSUMERS=1); Ctrl-C stops it
 	@exec $(python) -m taskql dev --host '$(HOST)' --port '$(PORT)' --data '$(DATA)' --consumers '$(CONSUMERS)' --end-with-parent
 
 test: $(all) ## run the tests, on services of their own
@@ -37,6 +40,7 @@ check: $(all) ## what CI runs: format, lint, types, import rules, then all tests
 	@$(python) -m ruff format --check --quiet || { echo 'TaskQL: run "make format"' >&2; exit 1; }
 	@$(python) -m ruff check --quiet
 	@$(python) -m mypy
+	@$(any_python) web/build.py --types
 	@$(python) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
 	@$(python) -m pytest
 
@@ -47,14 +51,21 @@ format: $(all) ## put the code into its one format
 schema: $(running) ## write schema.graphql from the code
 	@$(python) -m taskql schema >schema.graphql.new && mv schema.graphql.new schema.graphql || { rm -f schema.graphql.new; exit 1; }
 
+web: $(pages) ## build GraphiQL, which /graphql shows to browsers
+
+examples: $(shown) ## build the examples' pages
+
 lock: .venv/.dev-installed ## compile requirements/*.in into hash-pinned lists
-	@for each in run devstack dev emulator; do \
+	@for each in run devstack dev emulator node; do \
 		$(python) -m uv pip compile requirements/$$each.in --output-file requirements/$$each.txt --quiet \
 			--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header || exit 1; \
 	done
 
 clean: ## remove the environments and caches; your data stays
-	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .venv-node .venv-node.lock
+	@rm -rf web/node_modules web/dist web/.dist-* web/.build.lock
+	@rm -rf examples/node_modules examples/*/dist examples/*/src/generated examples/.build.lock
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.run-installed: requirements/run.txt requirements/devstack.txt
@@ -65,3 +76,10 @@ clean: ## remove the environments and caches; your data stays
 
 .venv-emulator/.installed: requirements/emulator.txt
 	@$(install) .venv-emulator $^ && touch $@
+
+# `make run` goes on without a page; everything else fails where it can't be built.
+$(pages): requirements/node.txt web/build.py web/.npmrc $(wildcard web/*.html web/*.json web/*.ts web/src/* web/src/*/*)
+	@$(any_python) web/build.py $(page)
+
+$(shown): schema.graphql requirements/node.txt web/build.py $(wildcard examples/* examples/.npmrc examples/follow-*/* examples/follow-*/src/*.*)
+	@$(any_python) -m examples.build

@@ -2,11 +2,16 @@ import type { TabsState } from '@graphiql/react';
 
 type TabState = TabsState['tabs'][number];
 
-/** What the page starts with: a task's way from creation to its end, each step ready to run. */
-const CREATE = `# Asks for a task: press play (Ctrl-Enter), then watch it in the tab "Watch".
-# "work" takes one kind, with its input; see TaskWorkInput in the docs on the left.
+/** What the page starts with: the way of a task from its creation to its end, each step ready to run. */
+const CREATE = `# Asks for a task: press play.
+# Then watch it, in the tab "Watch".
 mutation Create {
-  createTask(input: {title: "Hello", work: {countdown: {steps: 10}}}) {
+  createTask(
+    input: {
+      title: "Hello"
+      work: { countdown: { steps: 10 } }
+    }
+  ) {
     task {
       id
       kind
@@ -37,8 +42,8 @@ query List {
 }
 `;
 
-const WATCH = `# Follows a task live until it has ended: press play.
-# The variable "id" below is filled with the task that was created last.
+const WATCH = `# Follows a task to its end: press play.
+# "id" below is the task created last.
 subscription Watch($id: ID!) {
   taskStatus(id: $id) {
     title
@@ -50,6 +55,9 @@ subscription Watch($id: ID!) {
     }
     result {
       __typename
+      ... on CountdownResult {
+        steps
+      }
     }
     failure {
       code
