@@ -81,5 +81,5 @@ clean: ## remove the environments and caches; your data stays
 $(pages): requirements/node.txt web/build.py web/.npmrc $(wildcard web/*.html web/*.json web/*.ts web/src/* web/src/*/*)
 	@$(any_python) web/build.py $(page)
 
-$(shown): schema.graphql requirements/node.txt web/build.py $(wildcard examples/* examples/.npmrc examples/follow-*/* examples/follow-*/src/*.*)
+$(shown): schema.graphql requirements/node.txt web/build.py examples/.npmrc $(wildcard examples/*.* examples/follow-*/*.* examples/follow-*/src/*.*)
 	@$(any_python) -m examples.build

@@ -1,4 +1,4 @@
-"""The command line: `python -m taskql migrate | schema | dev`.
+"""The command line: `python -m taskql migrate | schema | dev | verify`.
 
 What a user can do wrong ends in one clear line and exit code 1 or 2, never in a traceback. Each command
 imports what it needs itself, so that none waits for another's libraries.
@@ -12,24 +12,30 @@ from pathlib import Path
 from typing import NoReturn
 
 MOST_CONSUMERS = 64
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    code: int = options.command(options)
+    try:
+        code: int = options.command(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return code
 
 
 def migrate(options: argparse.Namespace) -> int:
     """Bring the database that DATABASE_URL names up to date."""
     from taskql import bootstrap
-    from taskql.errors import TaskQLError
+    from taskql.logs import set_up_logging
     from taskql.settings import load_settings
+    from taskql.startup import in_words
 
-    try:
-        bootstrap.migrate(load_settings())
-    except TaskQLError as error:
-        return failed(str(error))
+    with in_words("the database can't be migrated"):
+        settings = load_settings()
+        set_up_logging(settings.log_level)
+        bootstrap.migrate(settings)
     return 0
 
 
@@ -54,6 +60,17 @@ def dev(options: argparse.Namespace) -> int:
     )
 
 
+def verify(options: argparse.Namespace) -> int:
+    """Run each kind that ships against a live deployment: a smoke test."""
+    from taskql.client import Unusable
+    from taskql.verify import verify
+
+    try:
+        return 0 if verify(options.url, options.token, options.timeout) else 1
+    except Unusable as error:
+        return failed(str(error))
+
+
 class Parser(argparse.ArgumentParser):
     """Answers a wrong command line with one line, and not with all of the usage."""
 
@@ -64,12 +81,13 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m taskql", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (migrate, schema, dev):
+    options = {dev: add_dev_options, verify: add_verify_options}
+    for command in (migrate, schema, dev, verify):
         summary = (command.__doc__ or "").splitlines()[0]
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
-        if command is dev:
-            add_dev_options(sub)
+        if command in options:
+            options[command](sub)
     return top
 
 
@@ -80,6 +98,12 @@ def add_dev_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--consumers", type=consumers, default=1, help="how many consumers to start (1)")
     sub.add_argument("--services-only", action="store_true", help="start no program; print the settings")
     sub.add_argument("--end-with-parent", action="store_true", help="stop when the parent process has ended")
+
+
+def add_verify_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--url", default="http://localhost:8000", help="where it is (http://localhost:8000)")
+    sub.add_argument("--token", help="sent as `Authorization: Bearer …`, also when a WebSocket opens")
+    sub.add_argument("--timeout", type=seconds, default=60, help="for all of it, in seconds (60)")
 
 
 def port(text: str) -> int:
@@ -94,6 +118,10 @@ def number(text: str, what: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise argparse.ArgumentTypeError(f"{what} is a number from {least} to {most}, not {text!r}")
     return int(text)
+
+
+def seconds(text: str) -> int:
+    return number(text, "the time limit in seconds", 1, 3600)
 
 
 def folder(text: str) -> Path:

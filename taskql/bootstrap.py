@@ -52,7 +52,9 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         upkeep = Upkeep(postgres.PostgresDispatch(engine), sender, events, settings.resend_margin)
         async with upkeep.running():
             yield ApiServices(
-                service=TaskService(store, events, registry, upkeep.relay.offer),
+                service=TaskService(
+                    store, postgres.PostgresControl(engine), events, registry, upkeep.relay.offer
+                ),
                 event_source=event_source,
                 pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
             )

@@ -38,6 +38,18 @@ class Denied(Unavailable):
     """
 
 
+class AlreadyFinished(TaskQLError):
+    """The task is terminal: there is nothing left to cancel."""
+
+
+class NotRetryable(TaskQLError):
+    """Only FAILED and CANCELLED tasks can be retried."""
+
+
+class NotFinished(TaskQLError):
+    """The task is not terminal yet: it can't be deleted."""
+
+
 class NotFound(TaskQLError):
     """What was asked for is not there, or is somebody else's: a client can't tell the two apart."""
 

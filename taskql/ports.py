@@ -4,7 +4,7 @@ Rules for every adapter: `owner` is in the WHERE of every client's request; time
 raises `Unavailable`, and the same call may be made again.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -115,6 +115,36 @@ class TaskStore(Protocol):
         ...
 
     async def ping(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """A terminal task that is PENDING again, with a dispatch row reserved for this process."""
+
+    task: Task
+    dispatch: Dispatch
+
+
+class TaskControl(Protocol):
+    """What clients do to tasks that exist. Each answers None, or less, where the task's status forbids it."""
+
+    async def cancel(self, owner: str, task_id: UUID) -> Task | None:
+        """CANCELLED at once, if it is not terminal; an attempt that runs thereby loses its lease."""
+        ...
+
+    async def retry(
+        self, owner: str, ids: Collection[UUID], max_attempts: Mapping[str, int]
+    ) -> list[Revived]:
+        """PENDING again, those that are FAILED or CANCELLED, with `max_attempts` more by kind."""
+        ...
+
+    async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
+        """The oldest FAILED tasks that match."""
+        ...
+
+    async def delete(self, owner: str, task_id: UUID) -> bool:
+        """Gone, if it is terminal."""
+        ...
 
 
 # ---------------------------------------------------------------- what workers do

@@ -6,8 +6,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from taskql.errors import InputIssue, InvalidInput
-from taskql.ports import Created, Creation, Dispatch, EventSink, Page, PageRequest, TaskFilter, TaskStore
+from taskql.errors import AlreadyFinished, InputIssue, InvalidInput, NotFinished, NotFound, NotRetryable
+from taskql.ports import (
+    Created,
+    Creation,
+    Dispatch,
+    EventSink,
+    Page,
+    PageRequest,
+    Revived,
+    TaskControl,
+    TaskFilter,
+    TaskStore,
+)
 from taskql.registry import Registry
 from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
 from taskql.task import JSON, NewTask, Task
@@ -16,6 +27,7 @@ MAX_TITLE_CHARS = 255
 MAX_DESCRIPTION_CHARS = 10_000
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 MAX_INPUT_BYTES = 256 * 1024
+MAX_MATCHED = 10_000
 DEFAULT_KIND = "process"
 
 
@@ -41,11 +53,13 @@ class TaskService:
     def __init__(
         self,
         store: TaskStore,
+        control: TaskControl,
         events: EventSink,
         registry: Registry,
         offer: Callable[[Sequence[Dispatch]], None],
     ) -> None:
         self._store = store
+        self._control = control
         self._events = events
         self._offer = offer
         self.registry = registry
@@ -91,6 +105,47 @@ class TaskService:
             idempotency_key=request.idempotency_key,
             request_hash=request_hash(request.sent) if request.idempotency_key is not None else None,
         )
+
+    async def cancel(self, owner: str, task_id: UUID) -> Task:
+        """CANCELLED at once; a running attempt loses its lease. Raises NotFound or AlreadyFinished."""
+        task = await self._control.cancel(owner, task_id)
+        if task is None:
+            raise AlreadyFinished((await self._existing(owner, task_id)).status)
+        self._events.publish(task)
+        return task
+
+    async def retry(self, owner: str, task_id: UUID) -> Task:
+        """PENDING again, with as many attempts as its kind has. Raises NotFound or NotRetryable."""
+        revived = await self._revive(owner, [task_id])
+        if not revived:
+            raise NotRetryable((await self._existing(owner, task_id)).status)
+        return revived[0].task
+
+    async def redrive(self, owner: str, filter: TaskFilter, limit: int) -> int:
+        """Retry the oldest FAILED tasks that match, up to `limit`; answers how many there were."""
+        return len(await self._revive(owner, await self._control.failed(owner, filter, limit)))
+
+    async def count_failed(self, owner: str, filter: TaskFilter) -> int:
+        """How many FAILED tasks match, counting no further than MAX_MATCHED."""
+        return len(await self._control.failed(owner, filter, MAX_MATCHED))
+
+    async def delete(self, owner: str, task_id: UUID) -> None:
+        """Forget a terminal task. Raises NotFound or NotFinished."""
+        if not await self._control.delete(owner, task_id):
+            raise NotFinished((await self._existing(owner, task_id)).status)
+
+    async def _revive(self, owner: str, ids: Collection[UUID]) -> list[Revived]:
+        attempts = {kind: handler.max_attempts for kind, handler in self.registry.items()}
+        revived = await self._control.retry(owner, ids, attempts)
+        self._offer([each.dispatch for each in revived])
+        for each in revived:
+            self._events.publish(each.task)
+        return revived
+
+    async def _existing(self, owner: str, task_id: UUID) -> Task:
+        if task := await self.get(owner, task_id):
+            return task
+        raise NotFound(f"There is no task {task_id}, or it is not yours.")
 
     async def get(self, owner: str, task_id: UUID) -> Task | None:
         return (await self._store.fetch(owner, [task_id])).get(task_id)

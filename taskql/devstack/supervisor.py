@@ -107,8 +107,7 @@ def migrate(env: Mapping[str, str]) -> None:
         text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode:
-        reason = done.stderr.strip().removeprefix("TaskQL: ")
-        raise ProcessError(f"the database could not be migrated: {reason}")
+        raise ProcessError(done.stderr.strip().removeprefix("TaskQL: "))
 
 
 def keep_running(options: Options, console: Console, stack: DevStack, env: Mapping[str, str]) -> None:

@@ -610,7 +610,7 @@ def addresses_of(stack: DevStack) -> list[str]:
 
 def sockets_of(pid: int) -> Iterator[str]:
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(descriptor)
+        target = str(descriptor.readlink())
         if target.startswith("socket:["):
             yield target[len("socket:[") : -1]
 

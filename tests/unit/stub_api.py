@@ -1,6 +1,6 @@
 """The schema over scripted parts: what resolvers make of requests and answers, without any server."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from strawberry.types import ExecutionResult
 from gql.context import Context
 from gql.schema import Schema, build_schema
 from taskql.lifecycle import TaskStatus
-from taskql.ports import Created, Creation, Dispatch, Page, PageRequest, TaskFilter
+from taskql.ports import Created, Creation, Dispatch, Page, PageRequest, Revived, TaskFilter
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.task import NewTask, Task, TaskEvent
@@ -100,6 +100,33 @@ class StubHub:
             self.closed = True
 
 
+@dataclass
+class StubControl:
+    """Answers what it was told to, for one owner: nothing changes unless `changed` is set."""
+
+    changed: Task | None = None
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+
+    async def cancel(self, owner: str, task_id: UUID) -> Task | None:
+        self.asked.append((owner, task_id))
+        return self.changed
+
+    async def retry(
+        self, owner: str, ids: Collection[UUID], max_attempts: Mapping[str, int]
+    ) -> list[Revived]:
+        self.asked.append((owner, max_attempts))
+        task = self.changed
+        return [Revived(task, Dispatch(task.id, "normal", task.attempt))] if task and ids else []
+
+    async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
+        self.asked.append((owner, limit))
+        return [self.changed.id] if self.changed else []
+
+    async def delete(self, owner: str, task_id: UUID) -> bool:
+        self.asked.append((owner, task_id))
+        return self.changed is not None
+
+
 class NoEvents:
     def publish(self, event: TaskEvent) -> None:
         pass
@@ -111,9 +138,10 @@ class StubApi:
     def __init__(self, registry: Registry | None = None, hub: StubHub | None = None) -> None:
         self.registry = registry or load_registry()
         self.store = StubStore()
+        self.control = StubControl()
         self.hub = hub or StubHub()
         self.schema: Schema = build_schema(self.registry)
-        service = TaskService(self.store, NoEvents(), self.registry, lambda dispatches: None)
+        service = TaskService(self.store, self.control, NoEvents(), self.registry, lambda dispatches: None)
         self.context = Context("alice", service, self.hub)
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:

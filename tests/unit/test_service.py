@@ -28,6 +28,7 @@ from taskql.registry import Registry, load_registry
 from taskql.service import MAX_INPUT_BYTES, CreateRequest, TaskService, request_hash
 from taskql.storable import UNSTORABLE_NUMBER, UNSTORABLE_TEXT, json_size
 from taskql.task import NewTask, Task, TaskEvent
+from tests.unit.stub_api import StubControl
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 
@@ -119,7 +120,7 @@ class Bench:
         own = declared(loose)
         assert own is not None
         registry = Registry([*load_registry().values(), own])
-        self.service = TaskService(self.store, self, registry, self.offered.extend)
+        self.service = TaskService(self.store, StubControl(), self, registry, self.offered.extend)
 
     def publish(self, event: TaskEvent) -> None:
         self.published.append(event)

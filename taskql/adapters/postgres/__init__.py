@@ -4,6 +4,7 @@ Invariant: every transition locks the task's dispatch row first and the task aft
 that transitions of one task queue up and never deadlock.
 """
 
+from taskql.adapters.postgres.control import PostgresControl
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.leases import PostgresLeases
@@ -11,6 +12,7 @@ from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmi
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
+    "PostgresControl",
     "PostgresDispatch",
     "PostgresLeases",
     "PostgresTasks",

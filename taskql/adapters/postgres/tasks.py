@@ -78,20 +78,20 @@ class PostgresTasks:
         return {task.id: task for task in map(task_from, await self._rows(query))}
 
     async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
-        matching = matching(owner, filter)
+        conditions = matching(owner, filter)
         after = _beyond(request.after, request.descending) if request.after else None
         before = _beyond(request.before, not request.descending) if request.before else None
         within = [condition for condition in (after, before) if condition is not None]
         descending = request.descending is not request.backward
         order = [column.desc() if descending else column.asc() for column in (tasks.c.created_at, tasks.c.id)]
-        query = select(*TASK_COLUMNS).where(*matching, *within).order_by(*order).limit(request.limit + 1)
+        query = select(*TASK_COLUMNS).where(*conditions, *within).order_by(*order).limit(request.limit + 1)
         found = [task_from(row) for row in await self._rows(query)]
         more = len(found) > request.limit
         page = tuple(found[: request.limit])
         return Page(
             page[::-1] if request.backward else page,
-            has_previous=(more and request.backward) or await self._cuts_off(after, matching),
-            has_next=(more and not request.backward) or await self._cuts_off(before, matching),
+            has_previous=(more and request.backward) or await self._cuts_off(after, conditions),
+            has_next=(more and not request.backward) or await self._cuts_off(before, conditions),
         )
 
     async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
@@ -108,12 +108,12 @@ class PostgresTasks:
             return (await opened.execute(query)).mappings().all()
 
     async def _cuts_off(
-        self, condition: ColumnElement[bool] | None, matching: list[ColumnElement[bool]]
+        self, condition: ColumnElement[bool] | None, conditions: list[ColumnElement[bool]]
     ) -> bool:
         """Whether `condition`, where there is one, leaves out any of what matches."""
         if condition is None:
             return False
-        return bool(await self._rows(select(tasks.c.id).where(*matching, ~condition).limit(1)))
+        return bool(await self._rows(select(tasks.c.id).where(*conditions, ~condition).limit(1)))
 
 
 async def _insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:

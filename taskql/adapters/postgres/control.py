@@ -1,0 +1,97 @@
+"""What clients do to tasks that exist: cancel, retry, delete; `owner` stands in the WHERE of each.
+
+Cancelling locks the dispatch row first, like every transition. A terminal task has none, so retrying locks
+the task itself, and of two retries at once the second finds nothing to do.
+"""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
+from taskql.adapters.postgres.tasks import RESERVED_SECONDS, matching
+from taskql.handler import DEFAULT_MAX_ATTEMPTS
+from taskql.lifecycle import TaskStatus
+from taskql.message import NORMAL_QUEUE
+from taskql.ports import Dispatch, Revived, TaskFilter
+from taskql.task import Task
+
+CANCEL = text(f"""
+WITH mine AS (
+    DELETE FROM dispatch d USING tasks t
+    WHERE d.task_id = :id AND t.id = d.task_id AND t.owner = :owner
+    RETURNING d.task_id, d.lease_expires_at IS NOT NULL AS running, clock_timestamp() AS at
+)
+UPDATE tasks t
+SET status = 'CANCELLED', outcome = 'CANCELLED', version = t.version + 1,
+    updated_at = mine.at, finished_at = mine.at,
+    attempts = CASE WHEN mine.running
+        THEN jsonb_set(t.attempts, '{{-1}}', (t.attempts -> -1)
+             || jsonb_build_object('finished_at', mine.at, 'outcome', 'CANCELLED'))
+        ELSE t.attempts END
+FROM mine WHERE t.id = mine.task_id
+RETURNING {TASK_SQL}
+""").columns(*TASK_COLUMNS)
+
+RETRY = text(f"""
+WITH chosen AS (
+    SELECT id, attempt FROM tasks
+    WHERE id = ANY(:ids) AND owner = :owner AND status IN ('FAILED', 'CANCELLED')
+    ORDER BY id FOR UPDATE
+), dispatched AS (
+    INSERT INTO dispatch (task_id, queue, attempt, reserved_until)
+    SELECT id, :queue, attempt, now() + make_interval(secs => {RESERVED_SECONDS}) FROM chosen
+)
+UPDATE tasks t
+SET status = 'PENDING', outcome = NULL, version = t.version + 1, failure = NULL, progress = NULL,
+    max_attempts = t.attempt
+        + coalesce(CAST(CAST(:max_attempts AS jsonb) ->> t.kind AS integer), {DEFAULT_MAX_ATTEMPTS}),
+    expires_at = NULL, finished_at = NULL, updated_at = clock_timestamp()
+FROM chosen WHERE t.id = chosen.id
+RETURNING {TASK_SQL}
+""").columns(*TASK_COLUMNS)
+
+DELETE = text("DELETE FROM tasks WHERE id = :id AND owner = :owner AND outcome IS NOT NULL RETURNING id")
+
+
+class PostgresControl:
+    """TaskControl over an engine in autocommit."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def cancel(self, owner: str, task_id: UUID) -> Task | None:
+        async with connection(self._engine) as opened:
+            row = (await opened.execute(CANCEL, {"id": task_id, "owner": owner})).mappings().one_or_none()
+        return task_from(row) if row else None
+
+    async def retry(
+        self, owner: str, ids: Collection[UUID], max_attempts: Mapping[str, int]
+    ) -> list[Revived]:
+        values = {
+            "ids": list(ids),
+            "owner": owner,
+            "queue": NORMAL_QUEUE,
+            "max_attempts": compact_json(dict(max_attempts)),
+        }
+        async with connection(self._engine) as opened:
+            found = [task_from(row) for row in (await opened.execute(RETRY, values)).mappings()]
+        return [Revived(task, Dispatch(task.id, NORMAL_QUEUE, task.attempt)) for task in found]
+
+    async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
+        query = (
+            select(tasks.c.id)
+            .where(*matching(owner, filter), tasks.c.outcome == TaskStatus.FAILED.value)
+            .order_by(tasks.c.created_at, tasks.c.id)
+            .limit(limit)
+        )
+        async with connection(self._engine) as opened:
+            return list((await opened.execute(query)).scalars())
+
+    async def delete(self, owner: str, task_id: UUID) -> bool:
+        async with connection(self._engine) as opened:
+            gone = await opened.execute(DELETE, {"id": task_id, "owner": owner})
+            return gone.first() is not None
