@@ -5,6 +5,7 @@ Invariant: whatever ends the supervisor, be it Ctrl-C, a closed terminal or kill
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def run_services(options: Options, console: Console) -> None:
 def run_everything(options: Options, console: Console) -> None:
     require_free_port(options.host, options.port)
     with services(options, console) as stack:
+        write_settings(stack)
         env = environment(options, stack.env)
         with console.timed("migrations", "done"):
             migrate(env)
@@ -89,6 +91,12 @@ def services(options: Options, console: Console) -> Iterator[DevStack]:
         yield stack
     finally:
         stack.stop()
+
+
+def write_settings(stack: DevStack) -> None:
+    """Leave the services' settings beside their data, for who wants to look inside (docs/debugging.md)."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in stack.env.items()]
+    (stack.data / "env").write_text("".join(lines))
 
 
 def revival_of(stack: DevStack, console: Console) -> Revival:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.deployment import free_port, poll
+from tests.documents import blocks
 from tests.make_run import READY_SECONDS, Run, assert_gone, family, make_run
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the printed requests need curl")
@@ -54,6 +55,15 @@ def test_it_says_where_to_look(shared: Run) -> None:
     assert "GraphiQL" in shared.stdout
     assert "/graphql" in shared.stdout
     assert "/readyz" in shared.stdout
+
+
+def test_the_debugging_page_works_as_written(shared: Run) -> None:
+    look_inside = "\n".join(block.text for block in blocks("docs/debugging.md"))
+    seen = in_a_shell("set -e\n" + look_inside.replace(".taskql/", f"{shared.folder / 'data'}/"))
+
+    assert "lease_expires_at" in seen
+    assert "ApproximateNumberOfMessages" in seen
+    assert "are watched; True" in seen
 
 
 def test_a_killed_consumer_is_started_again(shared: Run) -> None:
