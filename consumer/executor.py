@@ -29,6 +29,7 @@ from taskql.ports import (
     Unknown,
 )
 from taskql.registry import Registry
+from taskql.task import Lease
 
 REST = timedelta(seconds=1)
 """How long a message rests that could not be dealt with, because PostgreSQL is away, say."""
@@ -56,7 +57,7 @@ class Executor:
         self._recorder = Recorder(leases, events)
         self._lease_for = lease_for
         self._beat_every = beat_every
-        self._attempts: set[Attempt] = set()
+        self._attempts: dict[Lease, Attempt] = {}
         self._draining = False
 
     async def execute(self, message: Message) -> None:
@@ -72,8 +73,15 @@ class Executor:
     def stop_attempts(self) -> None:
         """Give back what runs or is about to; each attempt ends as soon as its handler lets it."""
         self._draining = True
-        for attempt in self._attempts:
+        for attempt in self._attempts.values():
             attempt.stop(StopReason.DRAINED)
+
+    async def stop_lost_attempts(self) -> None:
+        """Stop what was cancelled or rescued meanwhile, long before the next heartbeat would tell."""
+        if running := dict(self._attempts):
+            held = await self._leases.held(running.keys())
+            for lease in running.keys() - held:
+                running[lease].stop(StopReason.LEASE_LOST)
 
     async def _settle(self, message: Message, heartbeat: Heartbeat) -> None:
         try:
@@ -99,7 +107,7 @@ class Executor:
         reporter = ProgressReporter(self._leases, self._events, lease)
         attempt = Attempt(self._registry[task.kind], task, reporter.report)
         heartbeat.hold(lease, lost=lambda: attempt.stop(StopReason.LEASE_LOST))
-        with self._running(attempt):
+        with self._running(lease, attempt):
             async with reporter:
                 outcome = await attempt.run()
             await self._recorder.record(lease, outcome, keep_trying=self._lease_for)
@@ -127,11 +135,11 @@ class Executor:
             log.warning("a message stays invisible until its time-out: %s", error)
 
     @contextmanager
-    def _running(self, attempt: Attempt) -> Iterator[None]:
-        self._attempts.add(attempt)
+    def _running(self, lease: Lease, attempt: Attempt) -> Iterator[None]:
+        self._attempts[lease] = attempt
         if self._draining:
             attempt.stop(StopReason.DRAINED)
         try:
             yield
         finally:
-            self._attempts.discard(attempt)
+            del self._attempts[lease]

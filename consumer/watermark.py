@@ -1,12 +1,11 @@
 """How far a queue has been delivered: tells a message that waits from one that is lost."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
 from taskql.ports import Message
-from taskql.upkeep.pace import repeat
+from taskql.upkeep.pace import repeating
 
 EVERY = timedelta(seconds=1)
 
@@ -25,14 +24,9 @@ class Watermark:
         newest = max((message.sent_at for message in messages), default=asked_at)
         self._seen = newest if self._seen is None else max(self._seen, newest)
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
+    def kept(self) -> AbstractAsyncContextManager[None]:
         """The watermark is written while the block runs."""
-        writer = asyncio.create_task(repeat("watermark", self._write, EVERY))
-        try:
-            yield
-        finally:
-            writer.cancel()
+        return repeating("watermark", self._write, EVERY)
 
     async def _write(self) -> None:
         if self._seen is not None and self._seen != self._written:

@@ -12,7 +12,10 @@ from consumer.executor import Executor
 from consumer.watermark import Watermark
 from taskql.errors import Unavailable
 from taskql.ports import SQS_MAX_BATCH, Message, MessageReceiver
-from taskql.upkeep.pace import Backoff
+from taskql.upkeep.pace import Backoff, repeating
+
+LOOK_EVERY = timedelta(milliseconds=500)
+"""How soon a running handler learns that its task was cancelled."""
 
 RELEASE = timedelta(seconds=8)
 """How long giving back may take at the end of a drain; what is not given back by then is rescued."""
@@ -45,7 +48,10 @@ class Worker:
 
     async def run(self, stopping: asyncio.Event, hurry: asyncio.Event) -> None:
         """Work until `stopping` is set, then drain; `hurry` cuts the drain short."""
-        async with self._watermark.kept():
+        async with (
+            self._watermark.kept(),
+            repeating("leases", self._executor.stop_lost_attempts, LOOK_EVERY),
+        ):
             while not stopping.is_set():
                 free = self._concurrency - len(self._executions)
                 if free:

@@ -14,6 +14,7 @@ from taskql.ports import TaskFilter as Filter
 from taskql.task import JSON
 
 MAX_TITLE_CONTAINS_CHARS = 255
+MAX_REDRIVEN = 1_000
 
 
 @strawberry.input(
@@ -62,6 +63,21 @@ class CreateTaskInput:
     )
 
 
+@strawberry.input(description="Which task to cancel.")
+class CancelTaskInput:
+    id: strawberry.ID = strawberry.field(description="A task that is PENDING or PROCESSING.")
+
+
+@strawberry.input(description="Which task to try again.")
+class RetryTaskInput:
+    id: strawberry.ID = strawberry.field(description="A task that is FAILED or CANCELLED.")
+
+
+@strawberry.input(description="Which task to forget.")
+class DeleteTaskInput:
+    id: strawberry.ID = strawberry.field(description="A task that is terminal.")
+
+
 @strawberry.input(
     description="Which tasks to list. A task is listed if it matches every field that is given."
 )
@@ -95,3 +111,16 @@ class TaskFilter:
             created_before=self.created_before,
             updated_after=self.updated_after,
         )
+
+
+@strawberry.input(description="Which FAILED tasks to try again.")
+class RedriveTasksInput:
+    filter: TaskFilter | None = strawberry.field(
+        description="Which of your FAILED tasks; left out: all of them."
+    )
+    limit: int = strawberry.field(
+        default=100, description=f"How many at most, the oldest first: 1 to {MAX_REDRIVEN}."
+    )
+    dry_run: bool = strawberry.field(
+        default=False, description="Only count what matches, and change nothing."
+    )

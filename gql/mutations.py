@@ -1,15 +1,32 @@
-"""The mutations."""
+"""The mutations: what a caller can put right is answered as data, in `userErrors`."""
 
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
 from gql.context import Info
-from gql.inputs import CreateTaskInput
+from gql.errors import BadUserInput
+from gql.inputs import (
+    MAX_REDRIVEN,
+    CancelTaskInput,
+    CreateTaskInput,
+    DeleteTaskInput,
+    RedriveTasksInput,
+    RetryTaskInput,
+)
 from gql.kinds import Kinds
-from gql.payloads import CreateTaskPayload
-from gql.user_errors import invalid
-from taskql.errors import InvalidInput
+from gql.payloads import (
+    CancelTaskPayload,
+    CreateTaskPayload,
+    DeleteTaskPayload,
+    RedriveTasksPayload,
+    RetryTaskPayload,
+)
+from gql.scalars import parse_task_id
+from gql.user_errors import UserError, invalid, refusal
+from taskql.errors import InvalidInput, Refusal
+from taskql.ports import TaskFilter as Filter
 from taskql.service import DEFAULT_KIND, CreateRequest
 from taskql.task import JSON
 
@@ -33,6 +50,78 @@ class Mutation:
         except InvalidInput as error:
             return CreateTaskPayload.refused([invalid(issue, info.kinds) for issue in error.issues])
 
+    @strawberry.mutation(
+        description=(
+            "Call a task off. It is CANCELLED at once, for good and for its watchers; a handler that runs is "
+            "told to stop, and what it still does is thrown away."
+        )
+    )
+    async def cancel_task(
+        self,
+        info: Info,
+        input: Annotated[CancelTaskInput, strawberry.argument(description="Which task.")],
+    ) -> CancelTaskPayload:
+        try:
+            task = await info.service.cancel(info.owner, checked_id(input.id))
+        except (Refusal, InvalidInput) as error:
+            return CancelTaskPayload(task=None, user_errors=user_errors(error, info.kinds))
+        return CancelTaskPayload(task=task, user_errors=[])
+
+    @strawberry.mutation(
+        description=(
+            "Try a FAILED or CANCELLED task again, with as many attempts as its kind has. Its id stays, its "
+            "version rises, and its expiresAt no longer counts. `failure.retryable` is advice: you decide."
+        )
+    )
+    async def retry_task(
+        self,
+        info: Info,
+        input: Annotated[RetryTaskInput, strawberry.argument(description="Which task.")],
+    ) -> RetryTaskPayload:
+        try:
+            task = await info.service.retry(info.owner, checked_id(input.id))
+        except (Refusal, InvalidInput) as error:
+            return RetryTaskPayload(task=None, user_errors=user_errors(error, info.kinds))
+        return RetryTaskPayload(task=task, user_errors=[])
+
+    @strawberry.mutation(
+        description=(
+            "Try many FAILED tasks again, the oldest first, as after a repaired outage. Count with `dryRun` "
+            "before; repeat while `matched` exceeds `redriven`."
+        )
+    )
+    async def redrive_tasks(
+        self,
+        info: Info,
+        input: Annotated[RedriveTasksInput, strawberry.argument(description="Which tasks.")],
+    ) -> RedriveTasksPayload:
+        if not 1 <= input.limit <= MAX_REDRIVEN:
+            reason = f"is {input.limit}; give 1 to {MAX_REDRIVEN}"
+            return RedriveTasksPayload(
+                matched=0, redriven=0, user_errors=[invalid((("limit",), reason), info.kinds)]
+            )
+        try:
+            filter = input.filter.checked() if input.filter else Filter()
+        except BadUserInput as error:
+            return RedriveTasksPayload(
+                matched=0, redriven=0, user_errors=[invalid((("filter",), error.message), info.kinds)]
+            )
+        matched = await info.service.count_failed(info.owner, filter)
+        redriven = 0 if input.dry_run else await info.service.redrive(info.owner, filter, input.limit)
+        return RedriveTasksPayload(matched=max(matched, redriven), redriven=redriven, user_errors=[])
+
+    @strawberry.mutation(description="Forget a terminal task and its result. Its id is null from then on.")
+    async def delete_task(
+        self,
+        info: Info,
+        input: Annotated[DeleteTaskInput, strawberry.argument(description="Which task.")],
+    ) -> DeleteTaskPayload:
+        try:
+            await info.service.delete(info.owner, checked_id(input.id))
+        except (Refusal, InvalidInput) as error:
+            return DeleteTaskPayload(deleted_id=None, user_errors=user_errors(error, info.kinds))
+        return DeleteTaskPayload(deleted_id=input.id, user_errors=[])
+
 
 def create_request(input: CreateTaskInput, sent: JSON, kinds: Kinds) -> CreateRequest:
     return CreateRequest(
@@ -43,3 +132,18 @@ def create_request(input: CreateTaskInput, sent: JSON, kinds: Kinds) -> CreateRe
         idempotency_key=input.idempotency_key,
         sent=sent,
     )
+
+
+def checked_id(text: str) -> UUID:
+    """A task's id. Raises InvalidInput: in a mutation a malformed id is data, too."""
+    try:
+        return parse_task_id(text)
+    except BadUserInput as error:
+        raise InvalidInput((("id",), error.message)) from None
+
+
+def user_errors(error: Refusal | InvalidInput, kinds: Kinds) -> list[UserError]:
+    """What a mutation about one task was refused for."""
+    if isinstance(error, InvalidInput):
+        return [invalid(issue, kinds) for issue in error.issues]
+    return [refusal(error)]

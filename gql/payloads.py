@@ -35,3 +35,34 @@ class CreateTaskPayload:
     @classmethod
     def refused(cls, errors: Sequence[UserError]) -> Self:
         return cls(task=None, created=False, user_errors=list(errors))
+
+
+@strawberry.type(description="What became of a cancelTask.")
+class CancelTaskPayload:
+    task: values.Task | None = strawberry.field(
+        graphql_type=Task | None, description="The cancelled task; null if there are userErrors."
+    )
+    user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
+
+
+@strawberry.type(description="What became of a retryTask.")
+class RetryTaskPayload:
+    task: values.Task | None = strawberry.field(
+        graphql_type=Task | None, description="The task, PENDING again; null if there are userErrors."
+    )
+    user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
+
+
+@strawberry.type(description="What became of a deleteTask.")
+class DeleteTaskPayload:
+    deleted_id: strawberry.ID | None = strawberry.field(
+        description="The id that means nothing any more; null if there are userErrors."
+    )
+    user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
+
+
+@strawberry.type(description="What became of a redriveTasks.")
+class RedriveTasksPayload:
+    matched: int = strawberry.field(description="How many FAILED tasks match; counting stops at 10,000.")
+    redriven: int = strawberry.field(description="How many of them are PENDING again; 0 in a dry run.")
+    user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")

@@ -7,7 +7,14 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gql.enums import UserErrorCode
 from gql.kinds import Kinds
-from taskql.errors import InputIssue
+from taskql.errors import AlreadyFinished, InputIssue, NotFinished, NotFound, NotRetryable, Refusal
+
+CODES: dict[type[Refusal], UserErrorCode] = {
+    NotFound: UserErrorCode.NOT_FOUND,
+    AlreadyFinished: UserErrorCode.ALREADY_FINISHED,
+    NotRetryable: UserErrorCode.NOT_RETRYABLE,
+    NotFinished: UserErrorCode.NOT_FINISHED,
+}
 
 OWN_VALIDATOR = "Value error, "
 """What pydantic puts before the words of a model's own validator."""
@@ -33,6 +40,11 @@ def invalid(issue: InputIssue, kinds: Kinds) -> UserError:
     else:
         field = ["input", *map(to_camel_case, path)]
     return UserError(code=UserErrorCode.INVALID, message=sentence(field, reason), field=field)
+
+
+def refusal(error: Refusal) -> UserError:
+    """Why a task's status, or its absence, keeps a mutation from doing what was asked."""
+    return UserError(code=CODES[type(error)], message=str(error), field=["input", "id"])
 
 
 def idempotency_conflict(task_id: UUID) -> UserError:

@@ -38,19 +38,23 @@ class Denied(Unavailable):
     """
 
 
-class AlreadyFinished(TaskQLError):
+class Refusal(TaskQLError):
+    """What was asked of a task does not go: because of its status, or because it isn't there."""
+
+
+class AlreadyFinished(Refusal):
     """The task is terminal: there is nothing left to cancel."""
 
 
-class NotRetryable(TaskQLError):
+class NotRetryable(Refusal):
     """Only FAILED and CANCELLED tasks can be retried."""
 
 
-class NotFinished(TaskQLError):
+class NotFinished(Refusal):
     """The task is not terminal yet: it can't be deleted."""
 
 
-class NotFound(TaskQLError):
+class NotFound(Refusal):
     """What was asked for is not there, or is somebody else's: a client can't tell the two apart."""
 
 

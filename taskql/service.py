@@ -110,7 +110,8 @@ class TaskService:
         """CANCELLED at once; a running attempt loses its lease. Raises NotFound or AlreadyFinished."""
         task = await self._control.cancel(owner, task_id)
         if task is None:
-            raise AlreadyFinished((await self._existing(owner, task_id)).status)
+            found = await self._existing(owner, task_id)
+            raise AlreadyFinished(f"The task is {found.status} already; there is nothing left to cancel.")
         self._events.publish(task)
         return task
 
@@ -118,7 +119,8 @@ class TaskService:
         """PENDING again, with as many attempts as its kind has. Raises NotFound or NotRetryable."""
         revived = await self._revive(owner, [task_id])
         if not revived:
-            raise NotRetryable((await self._existing(owner, task_id)).status)
+            found = await self._existing(owner, task_id)
+            raise NotRetryable(f"The task is {found.status}; only FAILED and CANCELLED ones can be retried.")
         return revived[0].task
 
     async def redrive(self, owner: str, filter: TaskFilter, limit: int) -> int:
@@ -132,7 +134,8 @@ class TaskService:
     async def delete(self, owner: str, task_id: UUID) -> None:
         """Forget a terminal task. Raises NotFound or NotFinished."""
         if not await self._control.delete(owner, task_id):
-            raise NotFinished((await self._existing(owner, task_id)).status)
+            found = await self._existing(owner, task_id)
+            raise NotFinished(f"The task is {found.status}; cancel it first, or wait for its end.")
 
     async def _revive(self, owner: str, ids: Collection[UUID]) -> list[Revived]:
         attempts = {kind: handler.max_attempts for kind, handler in self.registry.items()}

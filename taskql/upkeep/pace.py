@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from taskql.errors import Unavailable
@@ -41,3 +42,14 @@ async def repeat(name: str, step: Callable[[], Awaitable[None]], every: timedelt
         except Exception as error:
             await backoff.pause(name, error)
         await asyncio.sleep(every.total_seconds())
+
+
+@asynccontextmanager
+async def repeating(name: str, step: Callable[[], Awaitable[None]], every: timedelta) -> AsyncIterator[None]:
+    """`step` is repeated while the block runs."""
+    loop = asyncio.create_task(repeat(name, step, every), name=name)
+    try:
+        yield
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)

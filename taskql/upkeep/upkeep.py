@@ -1,13 +1,12 @@
 """All loops of upkeep, run together."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from taskql.ports import DispatchStore, EventSink, MessageSender
 from taskql.upkeep.dead_letters import DeadLetterRelay
-from taskql.upkeep.pace import repeat
+from taskql.upkeep.pace import repeating
 from taskql.upkeep.relay import Relay
 from taskql.upkeep.rescuer import Rescuer
 
@@ -27,16 +26,9 @@ class Upkeep:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Upkeep goes on in the background while the block runs."""
-        loops = [
-            asyncio.create_task(self.relay.run(), name="relay"),
-            asyncio.create_task(repeat("rescuer", self._rescuer.step, SWEEP_EVERY), name="rescuer"),
-            asyncio.create_task(
-                repeat("dead_letters", self._dead_letters.step, SWEEP_EVERY), name="dead_letters"
-            ),
-        ]
-        try:
+        async with (
+            repeating("relay", self.relay.run, SWEEP_EVERY),
+            repeating("rescuer", self._rescuer.step, SWEEP_EVERY),
+            repeating("dead letters", self._dead_letters.step, SWEEP_EVERY),
+        ):
             yield
-        finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)

@@ -27,8 +27,6 @@ CONTRACT = (Path(__file__).parent / "contract.graphql").read_text()
 SCHEMA = print_sdl(load_registry())
 
 LATER = """
-    CancelTaskInput
-    CancelTaskPayload
     CreateTaskInput.expiresAt
     CreateTaskInput.orderingKey
     CreateTaskInput.priority
@@ -41,22 +39,12 @@ LATER = """
     DeadLetter
     DeadLetterConnection
     DeadLetterEdge
-    DeleteTaskInput
-    DeleteTaskPayload
-    Mutation.cancelTask
     Mutation.createTasks
     Mutation.createWatchToken
-    Mutation.deleteTask
-    Mutation.redriveTasks
-    Mutation.retryTask
     NoInput
     Query.deadLetters
     Query.queues
     Queue
-    RedriveTasksInput
-    RedriveTasksPayload
-    RetryTaskInput
-    RetryTaskPayload
     Subscription.queues
     Subscription.taskUpdates
     Task.expiresAt

@@ -6,10 +6,12 @@ import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from taskql.devstack import DevStack
 from tests.deployment import ROOT, Deployment, free_port
 
 FOLLOW = ROOT / "examples" / "follow-curl" / "follow.sh"
@@ -50,6 +52,12 @@ async def fire(url: str, run: str) -> Process:
 async def tasks_of(deployment: Deployment, run: str) -> int:
     query = "query Count($title: String!) { tasks(filter: {titleContains: $title}) { totalCount } }"
     return int((await deployment.graphql(query, title=run))["tasks"]["totalCount"])
+
+
+async def until_there_are_tasks(deployment: Deployment, run: str) -> None:
+    async with asyncio.timeout(END_SECONDS):
+        while await tasks_of(deployment, run) == 0:
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -127,3 +135,21 @@ async def test_run_killed_in_the_middle_is_completed_by_the_next(deployment: Dep
     assert code == 0
     assert f"{COUNT} COMPLETED\n" in out
     assert await tasks_of(deployment, run) == COUNT
+
+
+async def test_run_outlives_an_api_that_is_killed_meanwhile(
+    stack: DevStack, tmp_path: Path, run: str
+) -> None:
+    async with Deployment(stack, tmp_path) as deployment:
+        api = deployment.start_api()
+        deployment.start_consumers()
+        process = await fire(deployment.url, run)
+        await until_there_are_tasks(deployment, run)
+        api.kill()
+        deployment.start_api()
+
+        code, out, err = await end(process)
+
+        assert code == 0, err
+        assert f"{COUNT} COMPLETED\n" in out
+        assert await tasks_of(deployment, run) == COUNT

@@ -76,6 +76,7 @@ class Outside:
     def __init__(self) -> None:
         self.changed = asyncio.Event()
         self.log: list[tuple[Any, ...]] = []
+        self.lost: set[Lease] = set()
         self.waiting: deque[Message] = deque()
         self.limits: list[int] = []
         self.polls_open = 0
@@ -144,6 +145,9 @@ class Outside:
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:
         self.note("extend", lease)
+
+    async def held(self, leases: Collection[Lease]) -> set[Lease]:
+        return set(leases) - self.lost
 
     async def progress(self, lease: Lease, progress: Progress) -> TaskEvent:
         self.note("progress", progress)
@@ -791,3 +795,15 @@ async def test_an_unexpected_error_is_not_swallowed(outside: Outside) -> None:
     outside.fails("complete", ValueError("a defect of ours"))
     with pytest.raises(ValueError, match="defect"):
         await Recorder(outside, outside).record(Lease(uuid4(), 1), Succeeded(None), keep_trying=HOUR)
+
+
+async def test_a_task_that_was_cancelled_meanwhile_is_stopped_and_acknowledged(
+    outside: Outside, handlers: Handlers
+) -> None:
+    outside.waiting.extend(messages(1))
+    async with at_work(outside, handlers):
+        await outside.until(lambda: handlers.running == 1)
+        [(_, task_id)] = outside.named("claim")
+        outside.lost.add(Lease(task_id, 1))
+        await outside.until(lambda: handlers.running == 0 and bool(outside.named("acknowledge")))
+    assert outside.named("complete", "retry", "fail", "release") == [], "it is nobody's any more"

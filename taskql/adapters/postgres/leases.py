@@ -86,6 +86,13 @@ EXTEND = text(f"""
 UPDATE dispatch d SET lease_expires_at = clock_timestamp() + :lease_for {HELD} RETURNING d.task_id
 """)
 
+STILL_HELD = text("""
+SELECT d.task_id, d.attempt FROM dispatch d
+JOIN unnest(CAST(:ids AS uuid[]), CAST(:attempts AS integer[])) AS lease(task_id, attempt)
+  ON d.task_id = lease.task_id AND d.attempt = lease.attempt
+WHERE d.lease_expires_at IS NOT NULL
+""")
+
 PROGRESS = text(f"""
 UPDATE tasks t
 SET progress = CAST(:progress AS jsonb), version = t.version + 1, updated_at = clock_timestamp()
@@ -152,6 +159,14 @@ class PostgresLeases:
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:
         await self._fenced(EXTEND, lease, lease_for=lease_for)
+
+    async def held(self, leases: Collection[Lease]) -> set[Lease]:
+        values = {
+            "ids": [lease.task_id for lease in leases],
+            "attempts": [lease.attempt for lease in leases],
+        }
+        async with connection(self._engine) as opened:
+            return {Lease(row.task_id, row.attempt) for row in await opened.execute(STILL_HELD, values)}
 
     async def progress(self, lease: Lease, progress: Progress) -> TaskEvent:
         shown = compact_json({"fraction": progress.fraction, "message": progress.message})
