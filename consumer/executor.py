@@ -91,6 +91,8 @@ class Executor:
         match claim:
             case Claimed():
                 await self._perform(claim, message, heartbeat)
+            case Finished() if message.failed_attempt is not None:
+                await self._redrive(message, message.failed_attempt)
             case Finished() | NotDue() | NoHandler():
                 log.debug("nothing to do for %s: %s", message.body, claim)
                 await self._acknowledge(message)
@@ -114,6 +116,14 @@ class Executor:
             await self._acknowledge(message)
         heartbeat.let_go()
         await attempt.settled()
+
+    async def _redrive(self, message: Message, failed_attempt: int) -> None:
+        """A dead letter was put back: its task runs again, if it FAILED at just that attempt."""
+        task_id = decode(message.body)
+        event = await self._leases.redrive(task_id, failed_attempt, self._registry.max_attempts)
+        if event is not None:
+            self._events.publish(event)
+        await self._acknowledge(message)
 
     async def _bury(self, message: Message, reason: str) -> None:
         """Keep a message that is not ours as a dead letter, where an operator finds it."""

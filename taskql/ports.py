@@ -223,6 +223,12 @@ class LeaseStore(Protocol):
         """Back to PENDING, due at once, with the attempt given back."""
         ...
 
+    async def redrive(
+        self, task_id: UUID, failed_attempt: int, max_attempts: Mapping[str, int]
+    ) -> TaskEvent | None:
+        """PENDING again, if the task FAILED at that attempt: its dead letter was put back into a queue."""
+        ...
+
     async def bury(self, queue: str, body: str, reason: str) -> None:
         """Keep a message that is not ours as a dead letter."""
         ...
@@ -278,13 +284,17 @@ class DispatchStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A received message. `receive_count` is a hint, never the attempt."""
+    """A received message. `receive_count` is a hint, never the attempt.
+
+    A dead letter that was put back carries the attempt at which its task FAILED.
+    """
 
     body: str
     receipt: str
     queue: str
     sent_at: datetime
     receive_count: int
+    failed_attempt: int | None = None
 
 
 class MessageSender(Protocol):

@@ -24,6 +24,10 @@ class Registry(Mapping[str, Handler]):
                 )
         self._by_kind = MappingProxyType(by_kind)
 
+        self.max_attempts = MappingProxyType(
+            {kind: handler.max_attempts for kind, handler in by_kind.items()}
+        )
+
     def __getitem__(self, kind: str) -> Handler:
         return self._by_kind[kind]
 

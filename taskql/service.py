@@ -138,8 +138,7 @@ class TaskService:
             raise NotFinished(f"The task is {found.status}; cancel it first, or wait for its end.")
 
     async def _revive(self, owner: str, ids: Collection[UUID]) -> list[Revived]:
-        attempts = {kind: handler.max_attempts for kind, handler in self.registry.items()}
-        revived = await self._control.retry(owner, ids, attempts)
+        revived = await self._control.retry(owner, ids, self.registry.max_attempts)
         self._offer([each.dispatch for each in revived])
         for each in revived:
             self._events.publish(each.task)

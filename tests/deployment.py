@@ -209,6 +209,21 @@ class Deployment:
         return process
 
 
+async def dead_letter_of(deployment: Deployment, task_id: str) -> Any:
+    """The message about a task that the dead-letter queue holds."""
+    for _ in range(30):
+        found = deployment.sqs.receive_message(
+            QueueUrl=deployment.env["SQS_DLQ_URL"],
+            MessageAttributeNames=["All"],
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=1,
+        )
+        for message in found.get("Messages", []):
+            if message["MessageAttributes"]["task_id"]["StringValue"] == task_id:
+                return message
+    raise AssertionError(f"no dead letter of task {task_id}")
+
+
 def sqs_client(env: Mapping[str, str]) -> Any:
     return boto3.client(
         "sqs",

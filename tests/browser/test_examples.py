@@ -43,7 +43,7 @@ async def test_countdown_is_followed_from_start_to_end(page: CountdownPage) -> N
 
     await expect(page.task).to_contain_text("Lift-off")
     await expect(page.task).to_contain_text("PROCESSING")
-    await expect(page.task).to_contain_text("1 of 3")
+    await expect(page.task).to_contain_text(re.compile("[12] of 3"))
     await expect(page.task).to_contain_text("COMPLETED")
     await expect(page.task).to_contain_text("Took 3 steps.")
     await expect(page.bar).to_have_js_property("value", 1)
@@ -61,12 +61,12 @@ async def test_what_was_refused_is_explained_and_can_be_put_right(page: Countdow
 
 
 async def test_reloaded_page_goes_on_with_its_task(page: CountdownPage) -> None:
-    await page.start("Still here", steps=4)
-    await expect(page.task).to_contain_text("1 of 4")
+    await page.start("Still here", steps=2)
+    await expect(page.task).to_contain_text("1 of 2")
     await page.page.reload()
 
     await expect(page.task).to_contain_text("Still here")
-    await expect(page.task).to_contain_text("Took 4 steps.")
+    await expect(page.task).to_contain_text("Took 2 steps.")
 
 
 async def test_address_of_an_unknown_task_says_so(page: CountdownPage) -> None:
@@ -86,6 +86,7 @@ async def test_page_survives_a_restart_of_the_api(page: CountdownPage, behind: D
 
     await expect(page.task).to_contain_text("Took 6 steps.", timeout=TASK_SECONDS * 1000)
     await expect(page.loss).to_be_hidden()
-    assert len(page.subscriptions) > 1
-    if "afterVersion" in page.subscriptions[-1]:
-        assert page.subscriptions[-1]["afterVersion"] > 1
+    first, *_, last = page.subscriptions
+    assert first["id"] == last["id"]
+    if "afterVersion" in last:  # urql's page asks without
+        assert last["afterVersion"] > 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskql.devstack import DevStack
-from tests.deployment import Deployment
+from tests.deployment import Deployment, dead_letter_of
 from tests.subscriber import subscriber
 
 TASKS = 50
@@ -117,6 +117,42 @@ async def test_a_stopped_consumer_gives_its_tasks_back(broken: Deployment) -> No
     assert "Traceback" not in consumer.said
 
 
+async def test_a_dead_letter_put_back_by_hand_runs_its_task_again_and_a_duplicate_does_not(
+    broken: Deployment,
+) -> None:
+    broken.start_consumers()
+    task_id = await broken.create_id(work={"fail": {"permanent": True}})
+    await all_finished(broken, 1)
+    letter = await dead_letter_of(broken, task_id)
+    attributes = {
+        name: {"DataType": value["DataType"], "StringValue": value["StringValue"]}
+        for name, value in letter["MessageAttributes"].items()
+    }
+    queue = broken.env["SQS_QUEUE_URL"]
+    broken.sqs.send_message(QueueUrl=queue, MessageBody=letter["Body"])  # an ordinary duplicate
+    for _ in range(2):  # the second one names an attempt that is history by then
+        broken.sqs.send_message(QueueUrl=queue, MessageBody=letter["Body"], MessageAttributes=attributes)
+    await until(broken, "SELECT count(*) = 1 FROM tasks WHERE attempt = 2 AND status = 'FAILED'")
+    await until_empty(broken)
+    [task] = await rows(broken)
+    assert (task["attempt"], task["max_attempts"]) == (2, 4)
+
+
+async def test_foreign_messages_are_kept_and_never_come_again(broken: Deployment) -> None:
+    bodies = ["no JSON", "{}", '{"task_id": "01890000-0000-7000-8000-000000000000", "v": 1}', "x" * 1_000_000]
+    bodies.append('{"task_id": "01890000-0000-7000-8000-000000000000", "v": 2}')
+    for body in bodies:
+        broken.sqs.send_message(QueueUrl=broken.env["SQS_QUEUE_URL"], MessageBody=body)
+    broken.start_consumers()
+    await until(broken, "SELECT count(*) = $1 FROM dead_letters WHERE sent_at IS NOT NULL", len(bodies))
+    await until_empty(broken)
+    connection = await broken.connect()
+    kept = await connection.fetch("SELECT body, reason FROM dead_letters")
+    await connection.close()
+    assert sorted(letter["body"] for letter in kept) == sorted(bodies)
+    assert {letter["reason"].partition(":")[0] for letter in kept} == {"FOREIGN_MESSAGE", "UNKNOWN_TASK"}
+
+
 async def rows(deployment: Deployment) -> list[Any]:
     connection = await deployment.connect()
     try:
@@ -133,6 +169,19 @@ async def all_finished(deployment: Deployment, count: int) -> None:
 
 async def until_some_run(deployment: Deployment) -> None:
     await until(deployment, "SELECT count(*) > 0 FROM tasks WHERE status = 'PROCESSING'")
+
+
+async def until_empty(deployment: Deployment) -> None:
+    """Nothing waits in the queue, and nothing is with a consumer."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            found = deployment.sqs.get_queue_attributes(
+                QueueUrl=deployment.env["SQS_QUEUE_URL"], AttributeNames=names
+            )
+            if all(found["Attributes"][name] == "0" for name in names):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def until_sent(deployment: Deployment, count: int) -> None:

@@ -137,19 +137,24 @@ async def test_run_killed_in_the_middle_is_completed_by_the_next(deployment: Dep
     assert await tasks_of(deployment, run) == COUNT
 
 
-async def test_run_outlives_an_api_that_is_killed_meanwhile(
+async def test_scripts_outlive_an_api_that_is_killed_meanwhile(
     stack: DevStack, tmp_path: Path, run: str
 ) -> None:
     async with Deployment(stack, tmp_path) as deployment:
         api = deployment.start_api()
         deployment.start_consumers()
-        process = await fire(deployment.url, run)
+        follower = await start(FOLLOW, "countdown: {steps: 4}", run, env={"TASKQL_URL": deployment.url})
         await until_there_are_tasks(deployment, run)
+        firing = await fire(deployment.url, f"{run}-fired")
+        await until_there_are_tasks(deployment, f"{run}-fired")
         api.kill()
         deployment.start_api()
 
-        code, out, err = await end(process)
-
+        code, out, err = await end(firing)
         assert code == 0, err
         assert f"{COUNT} COMPLETED\n" in out
-        assert await tasks_of(deployment, run) == COUNT
+        assert await tasks_of(deployment, f"{run}-fired") == COUNT
+
+        code, out, err = await end(follower)
+        assert code == 0, err
+        assert "COMPLETED  4 of 4\n" in out

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deployment import Deployment
+from tests.deployment import Deployment, dead_letter_of
 from tests.subscriber import subscriber
 
 LIFE = ["PENDING", "PROCESSING", "COMPLETED"]
@@ -134,18 +134,3 @@ async def test_the_same_idempotency_key_gives_the_same_task(deployment: Deployme
     [error] = other["userErrors"]
     assert error["code"] == "IDEMPOTENCY_CONFLICT"
     assert first["task"]["id"] in error["message"]
-
-
-async def dead_letter_of(deployment: Deployment, task_id: str) -> Any:
-    """The message about a task that the dead-letter queue holds."""
-    for _ in range(30):
-        found = deployment.sqs.receive_message(
-            QueueUrl=deployment.env["SQS_DLQ_URL"],
-            MessageAttributeNames=["All"],
-            MaxNumberOfMessages=10,
-            WaitTimeSeconds=1,
-        )
-        for message in found.get("Messages", []):
-            if message["MessageAttributes"]["task_id"]["StringValue"] == task_id:
-                return message
-    raise AssertionError(f"no dead letter of task {task_id}")

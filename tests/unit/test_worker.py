@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -168,6 +168,12 @@ class Outside:
     async def release(self, lease: Lease) -> TaskEvent:
         self.note("release", lease)
         return a_task(lease.task_id)
+
+    async def redrive(
+        self, task_id: UUID, failed_attempt: int, max_attempts: Mapping[str, int]
+    ) -> TaskEvent | None:
+        self.note("redrive", task_id, failed_attempt)
+        return a_task(task_id)
 
     async def bury(self, queue: str, body: str, reason: str) -> None:
         self.note("bury", body, reason)

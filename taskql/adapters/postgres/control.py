@@ -1,7 +1,6 @@
 """What clients do to tasks that exist: cancel, retry, delete; `owner` stands in the WHERE of each.
 
-Cancelling locks the dispatch row first, like every transition. A terminal task has none, so retrying locks
-the task itself, and of two retries at once the second finds nothing to do.
+Cancelling locks the dispatch row first, like every transition.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,9 +10,9 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
 from taskql.adapters.postgres.tasks import RESERVED_SECONDS, matching
-from taskql.handler import DEFAULT_MAX_ATTEMPTS
 from taskql.lifecycle import TaskStatus
 from taskql.message import NORMAL_QUEUE
 from taskql.ports import Dispatch, Revived, TaskFilter
@@ -36,23 +35,7 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {TASK_SQL}
 """).columns(*TASK_COLUMNS)
 
-RETRY = text(f"""
-WITH chosen AS (
-    SELECT id, attempt FROM tasks
-    WHERE id = ANY(:ids) AND owner = :owner AND status IN ('FAILED', 'CANCELLED')
-    ORDER BY id FOR UPDATE
-), dispatched AS (
-    INSERT INTO dispatch (task_id, queue, attempt, reserved_until)
-    SELECT id, :queue, attempt, now() + make_interval(secs => {RESERVED_SECONDS}) FROM chosen
-)
-UPDATE tasks t
-SET status = 'PENDING', outcome = NULL, version = t.version + 1, failure = NULL, progress = NULL,
-    max_attempts = t.attempt
-        + coalesce(CAST(CAST(:max_attempts AS jsonb) ->> t.kind AS integer), {DEFAULT_MAX_ATTEMPTS}),
-    expires_at = NULL, finished_at = NULL, updated_at = clock_timestamp()
-FROM chosen WHERE t.id = chosen.id
-RETURNING {TASK_SQL}
-""").columns(*TASK_COLUMNS)
+RETRY = revive("id = ANY(:ids) AND owner = :owner AND status IN ('FAILED', 'CANCELLED')")
 
 DELETE = text("DELETE FROM tasks WHERE id = :id AND owner = :owner AND outcome IS NOT NULL RETURNING id")
 
@@ -75,6 +58,7 @@ class PostgresControl:
             "ids": list(ids),
             "owner": owner,
             "queue": NORMAL_QUEUE,
+            "reserved": RESERVED_SECONDS,
             "max_attempts": compact_json(dict(max_attempts)),
         }
         async with connection(self._engine) as opened:

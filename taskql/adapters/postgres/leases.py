@@ -4,7 +4,7 @@ Every transition is fenced: it takes effect only while its attempt is the one th
 locked first and carries the fence; `at` is the moment of the change, on the database's clock.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
 
 from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
     EVENT_SQL,
@@ -25,7 +26,7 @@ from taskql.adapters.postgres.tables import (
     task_from,
 )
 from taskql.errors import LeaseLost
-from taskql.message import encode
+from taskql.message import NORMAL_QUEUE, encode
 from taskql.ports import Claim, Claimed, Finished, LeasedElsewhere, NoHandler, NotDue, Unknown
 from taskql.storable import storable
 from taskql.task import JSON, MAX_ATTEMPTS_KEPT, Failure, Lease, Progress, TaskEvent
@@ -139,6 +140,8 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {EVENT_SQL}
 """).columns(*EVENT_COLUMNS)
 
+REDRIVE = revive("id = :id AND attempt = :attempt AND status = 'FAILED'")
+
 BURY = text("INSERT INTO dead_letters (reason, queue, body) VALUES (:reason, :queue, :body)")
 
 
@@ -214,6 +217,20 @@ class PostgresLeases:
                 failure=None,
             )
         )
+
+    async def redrive(
+        self, task_id: UUID, failed_attempt: int, max_attempts: Mapping[str, int]
+    ) -> TaskEvent | None:
+        values = {
+            "id": task_id,
+            "attempt": failed_attempt,
+            "queue": NORMAL_QUEUE,
+            "reserved": 0,
+            "max_attempts": compact_json(dict(max_attempts)),
+        }
+        async with connection(self._engine) as opened:
+            row = (await opened.execute(REDRIVE, values)).mappings().one_or_none()
+        return task_from(row) if row else None
 
     async def bury(self, queue: str, body: str, reason: str) -> None:
         async with connection(self._engine) as opened:

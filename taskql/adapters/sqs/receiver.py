@@ -5,7 +5,8 @@ Invariant: acknowledging and hiding never wait behind a long poll; they have a c
 
 import logging
 import math
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,6 +43,7 @@ class SqsReceiver:
             WaitTimeSeconds=min(whole_seconds(wait), MAX_POLL_SECONDS),
             VisibilityTimeout=whole_seconds(self._visibility),
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+            MessageAttributeNames=["attempt"],
         )
         return [self._message(found) for found in answer.get("Messages", [])]
 
@@ -76,7 +78,14 @@ class SqsReceiver:
             queue=self.queue,
             sent_at=datetime.fromtimestamp(sent_at, UTC),
             receive_count=int(found["Attributes"]["ApproximateReceiveCount"]),
+            failed_attempt=failed_attempt(found.get("MessageAttributes", {})),
         )
+
+
+def failed_attempt(attributes: Mapping[str, Any]) -> int | None:
+    """The attempt that our own dead letters carry; anything else under that name is not ours to trust."""
+    text = attributes.get("attempt", {}).get("StringValue", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def whole_seconds(duration: timedelta) -> int:
