@@ -7,14 +7,11 @@ was cut short is built by the next `make`.
 from __future__ import annotations
 
 import fcntl
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
-from web.build import BuildError, is_newer, node_environment, say
+from web.build import BuildError, is_newer, node_environment, npm, say
 
 EXAMPLES = Path(__file__).resolve().parent
 STAMP = EXAMPLES / "node_modules" / ".built"
@@ -26,26 +23,14 @@ def build() -> None:
     env = node_environment()
     # npm writes this file last, and removes it first.
     if not is_newer(EXAMPLES / "node_modules" / ".package-lock.json", *manifests()):
-        npm("ci", "--include=dev", env=env)
-    npm("run", "build", "--workspaces", env=env)
+        npm("ci", "--include=dev", env=env, folder=EXAMPLES)
+    npm("run", "build", "--workspaces", env=env, folder=EXAMPLES)
     STAMP.touch()
     say(f"built the examples' pages in {time.monotonic() - began:.0f} s")
 
 
 def manifests() -> list[Path]:
     return [*EXAMPLES.glob("package*.json"), *EXAMPLES.glob("follow-*/package.json")]
-
-
-def npm(*arguments: str, env: Mapping[str, str]) -> None:
-    """Run it quietly; what it said is shown where it fails."""
-    command = [shutil.which("npm", path=env.get("PATH")) or "npm", *arguments]
-    done = subprocess.run(
-        command, cwd=EXAMPLES, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        print(done.stdout, end="", file=sys.stderr)
-        raise BuildError(f"`npm {' '.join(arguments)}` failed in examples/; what it said is above.")
 
 
 def main() -> int:

@@ -84,16 +84,16 @@ def has_node(env: Mapping[str, str]) -> bool:
     return (20, 19) <= version < (21, 0) or version >= (22, 12)
 
 
-def npm(*arguments: str, env: Mapping[str, str]) -> None:
+def npm(*arguments: str, env: Mapping[str, str], folder: Path = WEB) -> None:
     """Run it quietly; what it said is shown where it fails."""
     command = [shutil.which("npm", path=env.get("PATH")) or "npm", *arguments]
     done = subprocess.run(
-        command, cwd=WEB, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         print(done.stdout, end="", file=sys.stderr)
-        raise BuildError(f"`npm {' '.join(arguments)}` failed in web/; what it said is above.")
+        raise BuildError(f"`npm {' '.join(arguments)}` failed in {folder.name}/; what it said is above.")
 
 
 def put_in_place(new: Path, place: Path) -> None:
