@@ -88,8 +88,8 @@ def npm(*arguments: str, env: Mapping[str, str], folder: Path = WEB) -> None:
     """Run it quietly; what it said is shown where it fails."""
     command = [shutil.which("npm", path=env.get("PATH")) or "npm", *arguments]
     done = subprocess.run(
-        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
+        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         print(done.stdout, end="", file=sys.stderr)
