@@ -39,7 +39,12 @@ class Api:
         self._hub.close()
 
     def _new_context(self, request: Request | WebSocket) -> Context:
-        return Context(owner=LOCAL_OWNER, service=self._services.service, hub=self._hub)
+        return Context(
+            owner=LOCAL_OWNER,
+            service=self._services.service,
+            hub=self._hub,
+            dead_letters=self._services.dead_letters,
+        )
 
 
 def create_app(view: GraphQLView, hub: Hub, health: Health) -> Starlette:

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 from graphql import GraphQLError, Undefined, located_error, value_from_ast_untyped
 
+from taskql.ports import DeadLetterStore
 from taskql.service import TaskService
 from taskql.task import JSON, Task
 
@@ -30,6 +31,7 @@ class Context:
     owner: str
     service: TaskService
     hub: Hub
+    dead_letters: DeadLetterStore
 
 
 class Info(strawberry.Info[Context, Mapping[str, Any]]):
@@ -42,6 +44,10 @@ class Info(strawberry.Info[Context, Mapping[str, Any]]):
     @property
     def service(self) -> TaskService:
         return self.context.service
+
+    @property
+    def dead_letters(self) -> DeadLetterStore:
+        return self.context.dead_letters
 
     @property
     def kinds(self) -> "Kinds":

@@ -1,5 +1,6 @@
 """The queries."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -7,12 +8,14 @@ import strawberry
 
 from gql.connection import TaskConnection, page_request
 from gql.context import Info
+from gql.dead_letters import DeadLetterConnection, page_of_letters
 from gql.enums import TaskOrder
 from gql.errors import BadUserInput
 from gql.inputs import TaskFilter
 from gql.scalars import parse_task_id
 from gql.types import Kind, Node, Task
 from taskql import task as values
+from taskql.ports import DeadLetter as DeadLetterValue
 from taskql.ports import TaskFilter as Filter
 
 MAX_NODES = 100
@@ -67,8 +70,9 @@ class Query:
         graphql_type=Node | None,
         description="Whatever has this id; null if there is none, or it is not yours.",
     )
-    async def node(self, info: Info, id: TaskId) -> values.Task | None:
-        return await fetch_one(info, id)
+    async def node(self, info: Info, id: TaskId) -> values.Task | DeadLetterValue | None:
+        [found] = await fetch_nodes(info, [id])
+        return found
 
     @strawberry.field(
         graphql_type=list[Node | None],
@@ -80,16 +84,41 @@ class Query:
         ids: Annotated[
             list[strawberry.ID], strawberry.argument(description="In any order, repeats allowed.")
         ],
-    ) -> list[values.Task | None]:
+    ) -> list[values.Task | DeadLetterValue | None]:
         if len(ids) > MAX_NODES:
             raise BadUserInput(f"`ids` has {len(ids)} ids; give at most {MAX_NODES}.")
-        task_ids = [parse_task_id(id) for id in ids]
-        found = await info.service.fetch(info.owner, task_ids)
-        return [found.get(task_id) for task_id in task_ids]
+        return await fetch_nodes(info, ids)
+
+    @strawberry.field(
+        description=(
+            "What failed for good, and messages on the queues that were not TaskQL's own, newest first. For "
+            "operators: of every owner."
+        )
+    )
+    async def dead_letters(
+        self,
+        info: Info,
+        first: Annotated[
+            int | None, strawberry.argument(description="So many, 1 to 100; left out: 20.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="Only what follows this cursor in the listing.")
+        ] = None,
+    ) -> DeadLetterConnection:
+        return await page_of_letters(info.dead_letters, first, after)
 
     @strawberry.field(description="All that you can put into `createTask(input: {work: …})` here.")
     def kinds(self, info: Info) -> list[Kind]:
         return info.kinds.listing
+
+
+async def fetch_nodes(info: Info, ids: Sequence[str]) -> list[values.Task | DeadLetterValue | None]:
+    """What has these ids: tasks first, and dead letters among what is no task."""
+    wanted = [parse_task_id(id) for id in ids]
+    tasks = await info.service.fetch(info.owner, wanted)
+    others = [node_id for node_id in wanted if node_id not in tasks]
+    letters = await info.dead_letters.fetch(others) if others else {}
+    return [tasks.get(node_id) or letters.get(node_id) for node_id in wanted]
 
 
 async def fetch_one(info: Info, id: str) -> values.Task | None:

@@ -10,6 +10,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from gql.context import Info
+from gql.dead_letters import DeadLetter
 from gql.documents import Documents, PreparedDocument
 from gql.errors import presented
 from gql.kinds import Kinds
@@ -30,7 +31,7 @@ class Schema(strawberry.Schema):
             query=Query,
             mutation=Mutation,
             subscription=Subscription,
-            types=[Task],
+            types=[Task, DeadLetter],
             extensions=[PreparedDocument],
             config=StrawberryConfig(
                 info_class=Info, scalar_map={datetime: DATETIME}, default_resolver=read_field

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from taskql.adapters import postgres, redis, sqs
 from taskql.message import NORMAL_QUEUE
-from taskql.ports import EventSink, EventSource, LeaseStore, MessageReceiver
+from taskql.ports import DeadLetterStore, EventSink, EventSource, LeaseStore, MessageReceiver
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.settings import Settings
@@ -22,6 +22,7 @@ class ApiServices:
 
     service: TaskService
     event_source: EventSource
+    dead_letters: DeadLetterStore
     pings: Mapping[str, Ping]
 
 
@@ -56,6 +57,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                     store, postgres.PostgresControl(engine), events, registry, upkeep.relay.offer
                 ),
                 event_source=event_source,
+                dead_letters=postgres.PostgresDeadLetters(engine),
                 pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
             )
 

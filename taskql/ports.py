@@ -239,13 +239,27 @@ class LeaseStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What goes to the dead-letter queue."""
+    """A task that failed for good, or a message that was not ours."""
 
     id: UUID
     reason: str
-    body: str
+    body: str | None
     task_id: UUID | None
     attempt: int | None
+    queue: str
+    at: datetime
+
+
+class DeadLetterStore(Protocol):
+    """What operators read. Not anybody's own: the caller sees to it that only they do."""
+
+    async def page(self, limit: int, after: UUID | None = None) -> list[DeadLetter]:
+        """Newest first, beyond `after`."""
+        ...
+
+    async def fetch(self, ids: Collection[UUID]) -> dict[UUID, DeadLetter]:
+        """Those of `ids` that exist."""
+        ...
 
 
 class DispatchStore(Protocol):

@@ -36,13 +36,9 @@ LATER = """
     CreateTasksPayload
     CreateWatchTokenInput
     CreateWatchTokenPayload
-    DeadLetter
-    DeadLetterConnection
-    DeadLetterEdge
     Mutation.createTasks
     Mutation.createWatchToken
     NoInput
-    Query.deadLetters
     Query.queues
     Queue
     Subscription.queues

@@ -113,7 +113,7 @@ async def fragile_queues(fragile: DevStack, fragile_clients: Clients) -> AsyncIt
 
 
 def a_letter(body: str = "a body", reason: str = "a reason") -> DeadLetter:
-    return DeadLetter(uuid4(), reason, body, uuid4(), 3)
+    return DeadLetter(uuid4(), reason, body, uuid4(), 3, "normal", datetime.now(UTC))
 
 
 # ---------------------------------------------------------------- sending and receiving
@@ -258,7 +258,7 @@ async def test_a_dead_letter_tells_what_is_known(queues: Queues) -> None:
 
 
 async def test_a_foreign_message_s_letter_has_no_task(queues: Queues) -> None:
-    letter = DeadLetter(uuid4(), "", "who am I", None, None)
+    letter = DeadLetter(uuid4(), "", "who am I", None, None, "normal", datetime.now(UTC))
     assert await queues.sender.send_dead_letters([letter]) == [letter]
     [found] = await queues.dead_letters()
     assert set(found["MessageAttributes"]) == {"reason"}

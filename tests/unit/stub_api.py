@@ -11,7 +11,7 @@ from strawberry.types import ExecutionResult
 from gql.context import Context
 from gql.schema import Schema, build_schema
 from taskql.lifecycle import TaskStatus
-from taskql.ports import Created, Creation, Dispatch, Page, PageRequest, Revived, TaskFilter
+from taskql.ports import Created, Creation, DeadLetter, Dispatch, Page, PageRequest, Revived, TaskFilter
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.task import NewTask, Task, TaskEvent
@@ -100,6 +100,12 @@ class StubHub:
             self.closed = True
 
 
+LETTERS = [
+    DeadLetter(UUID(int=number), "FOREIGN_MESSAGE: no JSON", "body", None, None, "normal", NOW)
+    for number in (3, 2, 1)
+]
+
+
 @dataclass
 class StubControl:
     """Answers what it was told to, for one owner: nothing changes unless `changed` is set."""
@@ -127,6 +133,14 @@ class StubControl:
         return self.changed is not None
 
 
+class StubLetters:
+    async def page(self, limit: int, after: UUID | None = None) -> list[DeadLetter]:
+        return [letter for letter in LETTERS if after is None or letter.id < after][:limit]
+
+    async def fetch(self, ids: Collection[UUID]) -> dict[UUID, DeadLetter]:
+        return {letter.id: letter for letter in LETTERS if letter.id in ids}
+
+
 class NoEvents:
     def publish(self, event: TaskEvent) -> None:
         pass
@@ -142,7 +156,7 @@ class StubApi:
         self.hub = hub or StubHub()
         self.schema: Schema = build_schema(self.registry)
         service = TaskService(self.store, self.control, NoEvents(), self.registry, lambda dispatches: None)
-        self.context = Context("alice", service, self.hub)
+        self.context = Context("alice", service, self.hub, StubLetters())
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:
         return await self.schema.execute(document, variables, self.context)

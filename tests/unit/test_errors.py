@@ -1,6 +1,7 @@
 """What clients see of errors, and what they don't."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ async def test_missing_and_foreign_tasks_are_null_alike() -> None:
         "task": None,
         "node": None,
     }
-    api.context = type(api.context)("bob", api.context.service, api.hub)
+    api.context = replace(api.context, owner="bob")
     assert await api.data(ONE_TASK) == {"task": None}
 
 

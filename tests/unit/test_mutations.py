@@ -1,9 +1,11 @@
 """createTask: from the client's words to the service's request, and back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from taskql.lifecycle import TaskStatus
 from taskql.ports import Conflict, Existing
 from taskql.service import request_hash
 from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi
@@ -187,3 +189,70 @@ async def test_a_default_that_is_spelled_out_makes_another_request() -> None:
     first, second = api.store.created
     assert first.input == second.input
     assert first.request_hash != second.request_hash
+
+
+async def test_cancelling_answers_with_the_task_or_says_why_not() -> None:
+    api = StubApi()
+    document = (
+        f'mutation {{ cancelTask(input: {{id: "{TASK_ID}"}}) '
+        "{ task { id } userErrors { code message field } } }"
+    )
+    refused = (await api.data(document))["cancelTask"]
+    assert refused["task"] is None
+    [error] = refused["userErrors"]
+    assert (error["code"], error["field"]) == ("ALREADY_FINISHED", ["input", "id"])
+    assert "nothing left to cancel" in error["message"]
+    api.control.changed = STORED
+    assert (await api.data(document))["cancelTask"] == {"task": {"id": str(TASK_ID)}, "userErrors": []}
+
+
+@pytest.mark.parametrize("mutation", ["cancelTask", "retryTask", "deleteTask"])
+@pytest.mark.parametrize(("id", "code"), [(MISSING_ID, "NOT_FOUND"), ("abc", "INVALID")])
+async def test_missing_and_malformed_ids_are_data(mutation: str, id: object, code: str) -> None:
+    api = StubApi()
+    document = f'mutation {{ {mutation}(input: {{id: "{id}"}}) {{ userErrors {{ code field }} }} }}'
+    [error] = (await api.data(document))[mutation]["userErrors"]
+    assert error == {"code": code, "field": ["input", "id"]}
+
+
+async def test_what_is_not_retryable_or_not_finished_says_so() -> None:
+    api = StubApi()
+    api.store.task = replace(STORED, status=TaskStatus.PROCESSING)
+    for mutation, code in (("retryTask", "NOT_RETRYABLE"), ("deleteTask", "NOT_FINISHED")):
+        document = f'mutation {{ {mutation}(input: {{id: "{TASK_ID}"}}) {{ userErrors {{ code }} }} }}'
+        assert (await api.data(document))[mutation]["userErrors"] == [{"code": code}]
+
+
+async def test_redriving_counts_first_and_retries_then() -> None:
+    api = StubApi()
+    api.control.changed = STORED
+    dry = "mutation { redriveTasks(input: {dryRun: true}) { matched redriven } }"
+    assert (await api.data(dry))["redriveTasks"] == {"matched": 1, "redriven": 0}
+    wet = "mutation { redriveTasks(input: {limit: 1}) { matched redriven userErrors { code } } }"
+    assert (await api.data(wet))["redriveTasks"] == {"matched": 1, "redriven": 1, "userErrors": []}
+
+
+@pytest.mark.parametrize(
+    ("input", "field"),
+    [("limit: 0", "limit"), ("limit: 1001", "limit"), ('filter: {titleContains: ""}', "filter")],
+)
+async def test_a_redrive_that_cannot_be_says_where(input: str, field: str) -> None:
+    api = StubApi()
+    document = f"mutation {{ redriveTasks(input: {{{input}}}) {{ redriven userErrors {{ code field }} }} }}"
+    refused = (await api.data(document))["redriveTasks"]
+    assert refused == {"redriven": 0, "userErrors": [{"code": "INVALID", "field": ["input", field]}]}
+
+
+async def test_dead_letters_are_paged_newest_first_and_are_nodes() -> None:
+    api = StubApi()
+    first = await api.data(
+        "{ deadLetters(first: 2) { nodes { id reason at } pageInfo { endCursor hasNextPage } } }"
+    )
+    assert [letter["id"][-1] for letter in first["deadLetters"]["nodes"]] == ["3", "2"]
+    assert first["deadLetters"]["pageInfo"]["hasNextPage"]
+    cursor = first["deadLetters"]["pageInfo"]["endCursor"]
+    rest = await api.data(f'{{ deadLetters(after: "{cursor}") {{ edges {{ node {{ id queue }} }} }} }}')
+    [edge] = rest["deadLetters"]["edges"]
+    assert await api.data(f'{{ node(id: "{edge["node"]["id"]}") {{ __typename id }} }}') == {
+        "node": {"__typename": "DeadLetter", "id": edge["node"]["id"]}
+    }

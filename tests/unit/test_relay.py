@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -324,7 +324,9 @@ async def test_pauses_double_up_to_the_longest_and_begin_anew(monkeypatch: pytes
 
 
 def letters(count: int) -> list[DeadLetter]:
-    return [DeadLetter(uuid4(), "reason", "body", None, None) for _ in range(count)]
+    return [
+        DeadLetter(uuid4(), "reason", "body", None, None, "normal", datetime.now(UTC)) for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 11, 30])

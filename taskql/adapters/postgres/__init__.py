@@ -5,6 +5,7 @@ that transitions of one task queue up and never deadlock.
 """
 
 from taskql.adapters.postgres.control import PostgresControl
+from taskql.adapters.postgres.dead_letters import PostgresDeadLetters
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.leases import PostgresLeases
@@ -13,6 +14,7 @@ from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
     "PostgresControl",
+    "PostgresDeadLetters",
     "PostgresDispatch",
     "PostgresLeases",
     "PostgresTasks",

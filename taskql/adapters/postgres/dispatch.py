@@ -105,7 +105,7 @@ WITH unsent AS (
 )
 UPDATE dead_letters l SET reserved_until = now() + make_interval(secs => {RESERVED_SECONDS})
 FROM unsent WHERE l.id = unsent.id
-RETURNING l.id, l.reason, l.body, l.task_id, l.attempt
+RETURNING l.id, l.reason, l.body, l.task_id, l.attempt, l.queue, l.at
 """)
 
 MARK_DEAD_LETTERS_SENT = text("UPDATE dead_letters SET sent_at = now() WHERE id = ANY(:ids)")
@@ -154,7 +154,7 @@ class PostgresDispatch:
     async def reserve_dead_letters(self, limit: int) -> list[DeadLetter]:
         async with connection(self._engine) as opened:
             rows = await opened.execute(RESERVE_DEAD_LETTERS, {"limit": limit})
-            return [DeadLetter(row.id, row.reason, row.body or "", row.task_id, row.attempt) for row in rows]
+            return [DeadLetter(*row) for row in rows]
 
     async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None:
         async with connection(self._engine) as opened:

@@ -42,6 +42,18 @@ tasks = Table(
     Column("finished_at", timestamp),
 )
 
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("body", Text),
+    Column("task_id", Uuid),
+    Column("attempt", Integer),
+    Column("queue", Text, nullable=False),
+    Column("at", timestamp, nullable=False),
+)
+
 TASK_COLUMNS = tuple(tasks.c[name] for name in TASK_FIELDS)
 EVENT_COLUMNS = tuple(tasks.c[name] for name in EVENT_FIELDS)
 TASK_SQL = ", ".join(f"t.{name}" for name in TASK_FIELDS)

@@ -72,7 +72,7 @@ class SqsSender:
         await self._client.request(
             "send_message",
             QueueUrl=self._dead_letter_url,
-            MessageBody=sendable(letter.body, MAX_MESSAGE_BYTES - MAX_REASON_BYTES - ATTRIBUTES_BYTES),
+            MessageBody=sendable(letter.body or "", MAX_MESSAGE_BYTES - MAX_REASON_BYTES - ATTRIBUTES_BYTES),
             MessageAttributes=attributes(letter),
         )
 
