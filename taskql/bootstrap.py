@@ -8,7 +8,15 @@ from datetime import datetime
 
 from taskql.adapters import postgres, redis, sqs
 from taskql.message import NORMAL_QUEUE
-from taskql.ports import DeadLetterStore, EventSink, EventSource, LeaseStore, MessageReceiver
+from taskql.ports import (
+    DeadLetterStore,
+    DispatchStore,
+    EventSink,
+    EventSource,
+    LeaseStore,
+    MessageReceiver,
+    MessageSender,
+)
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.settings import Settings
@@ -50,7 +58,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         store = postgres.PostgresTasks(engine)
         await wait_until_ready(settings.patience, postgresql(store))
         await postgres.refuse_unmigrated(engine)
-        upkeep = Upkeep(postgres.PostgresDispatch(engine), sender, events, settings.resend_margin)
+        upkeep = open_upkeep(settings, postgres.PostgresDispatch(engine), sender, events)
         async with upkeep.running():
             yield ApiServices(
                 service=TaskService(
@@ -86,7 +94,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
         )
         await postgres.refuse_unmigrated(engine)
         dispatch = postgres.PostgresDispatch(engine)
-        async with Upkeep(dispatch, sender, events, settings.resend_margin).running():
+        async with open_upkeep(settings, dispatch, sender, events).running():
             yield WorkerServices(
                 registry=registry,
                 leases=postgres.PostgresLeases(engine),
@@ -105,6 +113,12 @@ def migrate(settings: Settings) -> str:
             return await postgres.migrate(engine)
 
     return asyncio.run(run())
+
+
+def open_upkeep(
+    settings: Settings, dispatch: DispatchStore, sender: MessageSender, events: EventSink
+) -> Upkeep:
+    return Upkeep(dispatch, sender, events, settings.resend_margin, settings.retention)
 
 
 def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender]:

@@ -292,6 +292,10 @@ class DispatchStore(Protocol):
 
     async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None: ...
 
+    async def forget_older(self, age: timedelta, limit: int) -> int:
+        """Delete tasks that ended longer ago than `age`, and such dead letters; answers how many tasks."""
+        ...
+
 
 # ---------------------------------------------------------------- the queue and the events
 

@@ -81,6 +81,12 @@ class Settings(HandlerSettings):
     taskql_patience_seconds: float = Field(
         30, gt=0, le=3600, description="How long a starting process waits for PostgreSQL and SQS"
     )
+    taskql_retention_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Terminal tasks that are older are deleted; unset, all are kept",
+    )
     taskql_database_pool: int = Field(
         10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
     )
@@ -113,6 +119,10 @@ class Settings(HandlerSettings):
     @property
     def patience(self) -> timedelta:
         return timedelta(seconds=self.taskql_patience_seconds)
+
+    @property
+    def retention(self) -> timedelta | None:
+        return None if self.taskql_retention_days is None else timedelta(days=self.taskql_retention_days)
 
     @property
     def drain(self) -> timedelta:

@@ -1,7 +1,7 @@
 """All loops of upkeep, run together."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from taskql.ports import DispatchStore, EventSink, MessageSender
@@ -9,26 +9,39 @@ from taskql.upkeep.dead_letters import DeadLetterRelay
 from taskql.upkeep.pace import repeating
 from taskql.upkeep.relay import Relay
 from taskql.upkeep.rescuer import Rescuer
+from taskql.upkeep.retention import Retention
 
 SWEEP_EVERY = timedelta(seconds=1)
+FORGET_EVERY = timedelta(minutes=1)
 
 
 class Upkeep:
     """What every process does besides its own work."""
 
     def __init__(
-        self, store: DispatchStore, sender: MessageSender, events: EventSink, resend_margin: timedelta
+        self,
+        store: DispatchStore,
+        sender: MessageSender,
+        events: EventSink,
+        resend_margin: timedelta,
+        retention: timedelta | None = None,
     ) -> None:
         self.relay = Relay(store, sender)
         self._rescuer = Rescuer(store, events, self.relay, resend_margin)
         self._dead_letters = DeadLetterRelay(store, sender)
+        self._retention = Retention(store, retention) if retention is not None else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Upkeep goes on in the background while the block runs."""
-        async with (
-            repeating("relay", self.relay.run, SWEEP_EVERY),
-            repeating("rescuer", self._rescuer.step, SWEEP_EVERY),
-            repeating("dead letters", self._dead_letters.step, SWEEP_EVERY),
-        ):
+        async with AsyncExitStack() as stack:
+            for name, step, every in self._loops():
+                await stack.enter_async_context(repeating(name, step, every))
             yield
+
+    def _loops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]], timedelta]]:
+        yield "relay", self.relay.run, SWEEP_EVERY
+        yield "rescuer", self._rescuer.step, SWEEP_EVERY
+        yield "dead letters", self._dead_letters.step, SWEEP_EVERY
+        if self._retention is not None:
+            yield "retention", self._retention.step, FORGET_EVERY

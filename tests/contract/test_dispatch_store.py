@@ -11,7 +11,7 @@ import pytest
 from taskql.errors import LeaseLost
 from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.message import decode
-from taskql.ports import Created, Dispatch
+from taskql.ports import Claimed, Created, Dispatch
 from taskql.task import Failure, Progress
 from tests.contract.conftest import KIND, MINUTE, Database, new_task
 
@@ -409,3 +409,34 @@ async def test_a_claim_after_resending_uses_the_same_task(db: Database) -> None:
     await db.dispatch.mark_sent(dispatches)
     await db.leases.complete(claim.lease, None)
     assert type(await db.leases.claim(lost, [KIND], MINUTE)).__name__ == "Finished"
+
+
+# ---------------------------------------------------------------- retention
+
+
+async def test_only_what_ended_long_ago_is_forgotten_a_batch_at_a_time(db: Database) -> None:
+    old = [await failed_task(db) for _ in range(3)]
+    recent, unfinished = await failed_task(db), (await unsent(db))[0]
+    await db.sql("ALTER TABLE tasks DISABLE TRIGGER tasks_guard")
+    await db.sql("UPDATE tasks SET finished_at = now() - interval '2 days' WHERE id = ANY($1)", old)
+    await db.sql("ALTER TABLE tasks ENABLE TRIGGER tasks_guard")
+    day = timedelta(days=1)
+    assert [await db.dispatch.forget_older(day, 2) for _ in range(3)] == [2, 1, 0]
+    kept = await db.value("SELECT array_agg(id) FROM tasks")
+    assert set(kept) == {recent, unfinished}
+
+
+async def test_dead_letters_are_forgotten_with_age_once_they_were_sent(db: Database) -> None:
+    for number in range(2):
+        await db.leases.bury(QUEUE, str(number), "FOREIGN_MESSAGE: no")
+    await db.sql("UPDATE dead_letters SET sent_at = now() - interval '2 days' WHERE body = '0'")
+    await db.dispatch.forget_older(timedelta(days=1), 10)
+    assert await db.value("SELECT array_agg(body) FROM dead_letters") == ["1"]
+
+
+async def failed_task(db: Database) -> UUID:
+    [task_id] = await unsent(db)
+    claim = await db.leases.claim(task_id, [KIND], MINUTE)
+    assert isinstance(claim, Claimed)
+    await db.leases.fail(claim.lease, FAILURE)
+    return task_id

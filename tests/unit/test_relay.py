@@ -84,6 +84,9 @@ class Outside:
         assert len(letters) <= SQS_MAX_BATCH
         return [letter for letter in letters if letter.id not in self.letters_refused]
 
+    async def forget_older(self, age: timedelta, limit: int) -> int:
+        raise NotImplementedError
+
     async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None:
         self.letters_marked += ids
 

@@ -110,6 +110,18 @@ RETURNING l.id, l.reason, l.body, l.task_id, l.attempt, l.queue, l.at
 
 MARK_DEAD_LETTERS_SENT = text("UPDATE dead_letters SET sent_at = now() WHERE id = ANY(:ids)")
 
+FORGET = text("""
+WITH old AS (
+    SELECT id FROM tasks WHERE outcome IS NOT NULL AND finished_at < now() - CAST(:age AS interval)
+    ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), letters AS (
+    DELETE FROM dead_letters WHERE id IN (
+        SELECT id FROM dead_letters WHERE sent_at < now() - CAST(:age AS interval) LIMIT :limit
+    )
+)
+DELETE FROM tasks t USING old WHERE t.id = old.id
+""")
+
 
 class PostgresDispatch:
     """DispatchStore over an engine in autocommit."""
@@ -159,3 +171,8 @@ class PostgresDispatch:
     async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None:
         async with connection(self._engine) as opened:
             await opened.execute(MARK_DEAD_LETTERS_SENT, {"ids": list(ids)})
+
+    async def forget_older(self, age: timedelta, limit: int) -> int:
+        async with connection(self._engine) as opened:
+            found = await opened.execute(FORGET, {"age": age, "limit": limit})
+            return found.rowcount

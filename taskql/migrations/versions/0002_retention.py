@@ -1,0 +1,10 @@
+"""What retention looks for: finished tasks by age. A row enters this index once, at its end."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("CREATE INDEX tasks_retention ON tasks (finished_at) WHERE outcome IS NOT NULL")
