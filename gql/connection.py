@@ -43,7 +43,7 @@ def cursor_of(task: values.Task) -> str:
 @strawberry.type(description="A task in a listing, with its place there.")
 class TaskEdge:
     cursor: str = strawberry.field(description="Pass it as `after` or `before` to go on from here. Opaque.")
-    node: values.Task = strawberry.field(graphql_type=Task, description="The task.")
+    node: values.Task = strawberry.field(graphql_type=Task, description="What stands at that place.")
 
 
 @strawberry.type(description="Where a page lies in its listing.")

@@ -38,7 +38,9 @@ class DeadLetter(Node):
 @strawberry.type(description="A dead letter in the listing, with its place there.")
 class DeadLetterEdge:
     cursor: str = strawberry.field(description="Pass it as `after` to go on from here. Opaque.")
-    node: ports.DeadLetter = strawberry.field(graphql_type=DeadLetter, description="The dead letter.")
+    node: ports.DeadLetter = strawberry.field(
+        graphql_type=DeadLetter, description="What stands at that place."
+    )
 
 
 @strawberry.type(description="A page of dead letters.")

@@ -45,6 +45,7 @@ class Handler:
     result_model: type | None
     max_attempts: int
     timeout: timedelta
+    process: bool
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_input", TypeAdapter(self.input_model or dict[str, Any]))
@@ -57,6 +58,11 @@ class Handler:
     @property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def is_importable(self) -> bool:
+        """Whether another process can import the function: it is neither nested nor a lambda."""
+        return is_importable(self.function)
 
     def parse(self, data: JSON) -> Any:
         """`data` as the handler's input model. Raises InvalidInput with a path for each wrong place."""
@@ -104,18 +110,21 @@ def handler(
     *,
     max_attempts: int = DEFAULT_MAX_ATTEMPTS,
     timeout: timedelta = DEFAULT_TIMEOUT,
+    process: bool = False,
 ) -> Callable[[F], F]:
     """Make a function the handler of `kind`.
 
     The function takes its input model and a `TaskContext`, or the context alone, and returns its result
-    model (`Never` if all it does is raise). A plain `def` runs in a thread. `max_attempts` counts
-    executions, `timeout` bounds each of them (at most 11 hours).
+    model (`Never` if all it does is raise). A plain `def` runs in a thread, which nothing can stop; with
+    `process` it runs in a process of its own, which is killed when its time is over or its task is
+    cancelled, and may crash alone. `max_attempts` counts executions, `timeout` bounds each of them (at most
+    11 hours).
     """
     if not isinstance(kind, str):
         raise HandlerRefused(f'{kind!r}: name its kind: @handler("doThis"), not @handler alone.')
 
     def declare(function: F) -> F:
-        setattr(function, _DECLARATION, _declaration(kind, function, max_attempts, timeout))
+        setattr(function, _DECLARATION, _declaration(kind, function, max_attempts, timeout, process))
         return function
 
     return declare
@@ -127,7 +136,13 @@ def declared(value: object) -> Handler | None:
     return found if isinstance(found, Handler) else None
 
 
-def _declaration(kind: str, function: Callable[..., Any], max_attempts: int, timeout: timedelta) -> Handler:
+def is_importable(function: Callable[..., Any]) -> bool:
+    return "<" not in function.__qualname__
+
+
+def _declaration(
+    kind: str, function: Callable[..., Any], max_attempts: int, timeout: timedelta, process: bool
+) -> Handler:
     def refuse(why: str) -> HandlerRefused:
         return HandlerRefused(f"{function.__module__}.{function.__qualname__} (kind {kind!r}): {why}")
 
@@ -137,6 +152,11 @@ def _declaration(kind: str, function: Callable[..., Any], max_attempts: int, tim
         raise refuse(f"max_attempts is {max_attempts}; choose 1 to {MAX_MAX_ATTEMPTS}.")
     if not timedelta(0) < timeout <= MAX_TIMEOUT:
         raise refuse(f"timeout is {timeout}; choose more than nothing and at most {MAX_TIMEOUT}.")
+    if process and not is_importable(function):
+        raise refuse(
+            "a process of its own can't import a nested function or a lambda; define it at the top of its "
+            "module, or leave out process=True."
+        )
     try:
         hints = get_type_hints(function)
     except Exception as error:
@@ -167,6 +187,7 @@ def _declaration(kind: str, function: Callable[..., Any], max_attempts: int, tim
         result_model=None if never_returns else hints["return"],
         max_attempts=max_attempts,
         timeout=timeout,
+        process=process,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-from taskql.errors import Permanent, Retryable
+from taskql.errors import InvalidInput, Permanent, Retryable, TaskQLError
 from taskql.outcome import Failed, Retry
 from taskql.storable import storable
 from taskql.task import MAX_FAILURE_CHARS, Failure
@@ -11,10 +11,25 @@ from taskql.task import MAX_FAILURE_CHARS, Failure
 BACKOFF_BASE = timedelta(seconds=1)
 BACKOFF_CAP = timedelta(minutes=5)
 MAX_RETRY_DELAY = timedelta(days=365)
+CRASHED = "CRASHED"
+"""The code of a failure that took a process along: the handler's own, or the worker."""
 
 
-class TimedOut(Exception):
+class TimedOut(TaskQLError):
     """The handler ran into its time limit."""
+
+
+class Crashed(TaskQLError):
+    """The handler's own process ended without an outcome; the text says how."""
+
+
+class RaisedElsewhere(TaskQLError):
+    """What a handler raised in a process of its own, where `describe` and `delay_asked` judged it."""
+
+    def __init__(self, failure: Failure, after: timedelta | None) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.after = after
 
 
 class BadResult(Exception):
@@ -34,6 +49,13 @@ def describe(error: BaseException) -> Failure:
             return Failure("RETRYABLE", shown(error), retryable=True)
         case TimedOut():
             return Failure("TIMEOUT", shown(error), retryable=True)
+        case Crashed():
+            return Failure(CRASHED, shown(error), retryable=True)
+        case RaisedElsewhere():
+            return error.failure
+        case InvalidInput():
+            message = f"The handler no longer accepts this task's input: {shown(error)}"
+            return Failure("INVALID_INPUT", message[:MAX_FAILURE_CHARS], retryable=False)
         case ResultTooLarge():
             return Failure("RESULT_TOO_LARGE", shown(error), retryable=False)
         case BadResult():
@@ -63,9 +85,15 @@ def plan_retry(
         return Failed(failure)
     if attempt >= max_attempts:
         return Failed(exhausted(failure))
-    if isinstance(error, Retryable) and error.after is not None:
-        return Retry(failure, min(max(error.after, timedelta(0)), MAX_RETRY_DELAY))
-    return Retry(failure, backoff(attempt) * jitter())
+    asked = delay_asked(error)
+    return Retry(failure, backoff(attempt) * jitter() if asked is None else asked)
+
+
+def delay_asked(error: BaseException) -> timedelta | None:
+    """How long the handler itself wants to wait for the next attempt, within bounds."""
+    if not isinstance(error, Retryable | RaisedElsewhere) or error.after is None:
+        return None
+    return min(max(error.after, timedelta(0)), MAX_RETRY_DELAY)
 
 
 def exhausted(failure: Failure) -> Failure:

@@ -118,6 +118,25 @@ def test_three_attempts_of_five_minutes_are_the_default() -> None:
     found = declared(handler("plain")(plain))
     assert found is not None
     assert (found.max_attempts, found.timeout) == (3, timedelta(minutes=5))
+    assert not found.process
+
+
+def test_a_function_at_the_top_of_its_module_may_ask_for_a_process() -> None:
+    found = declared(handler("order", process=True)(performs))
+    assert found is not None
+    assert found.process
+    assert found.is_importable
+
+
+def test_a_nested_function_in_a_process_is_refused() -> None:
+    def nested(task: TaskContext) -> Receipt: ...
+
+    assert "define it at the top of its module, or leave out process=True" in refusal(nested, process=True)
+    assert not declare(nested).is_importable
+
+
+def test_a_lambda_in_a_process_is_refused() -> None:
+    assert "define it at the top of its module" in refusal(lambda task: None, process=True)
 
 
 def test_what_is_no_handler_declares_nothing() -> None:

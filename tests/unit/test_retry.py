@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from taskql.errors import Permanent, Retryable
+from taskql.errors import InvalidInput, Permanent, Retryable
 from taskql.outcome import Failed, Retry
 from taskql.retry import (
     BACKOFF_CAP,
     MAX_RETRY_DELAY,
     BadResult,
+    Crashed,
+    RaisedElsewhere,
     ResultTooLarge,
     TimedOut,
     backoff,
@@ -33,6 +35,14 @@ def full() -> float:
         (Retryable("busy"), Failure("RETRYABLE", "busy", True)),
         (Retryable("busy", after=SECOND), Failure("RETRYABLE", "busy", True)),
         (TimedOut("too long"), Failure("TIMEOUT", "too long", True)),
+        (Crashed("killed by SIGSEGV"), Failure("CRASHED", "killed by SIGSEGV", True)),
+        (RaisedElsewhere(Failure("PERMANENT", "no", False), None), Failure("PERMANENT", "no", False)),
+        (
+            InvalidInput((("x",), "is no number")),
+            Failure(
+                "INVALID_INPUT", "The handler no longer accepts this task's input: x: is no number", False
+            ),
+        ),
         (BadResult("no model"), Failure("INVALID_RESULT", "no model", False)),
         (ResultTooLarge("too much"), Failure("RESULT_TOO_LARGE", "too much", False)),
         (ValueError("password=secret"), Failure("EXCEPTION", "The handler raised ValueError.", True)),
@@ -63,6 +73,8 @@ def test_what_trying_again_would_not_help_fails_at_the_first_attempt(error: Exce
         (Retryable("x"), "ATTEMPTS_EXHAUSTED"),
         (Retryable("x", after=SECOND), "ATTEMPTS_EXHAUSTED"),
         (TimedOut("x"), "TIMEOUT"),
+        (Crashed("x"), "CRASHED"),
+        (RaisedElsewhere(Failure("EXCEPTION", "x", True), SECOND), "ATTEMPTS_EXHAUSTED"),
     ],
 )
 def test_the_last_attempt_fails_the_task(error: Exception, code: str) -> None:
@@ -106,9 +118,9 @@ def test_a_handler_that_says_when_is_heard_without_jitter() -> None:
     ],
 )
 def test_a_handlers_delay_is_kept_within_bounds(after: timedelta, delay: timedelta) -> None:
-    outcome = plan_retry(1, 3, Retryable("busy", after=after), full)
-    assert isinstance(outcome, Retry)
-    assert outcome.delay == delay
+    busy = Failure("RETRYABLE", "busy", retryable=True)
+    for error in (Retryable("busy", after=after), RaisedElsewhere(busy, after)):
+        assert plan_retry(1, 3, error, full) == Retry(busy, delay)
 
 
 def test_a_long_text_is_cut() -> None:
