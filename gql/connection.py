@@ -11,7 +11,7 @@ from gql.enums import TaskOrder
 from gql.errors import BadUserInput
 from gql.types import Task
 from taskql import task as values
-from taskql.ports import Page, PageRequest
+from taskql.listing import Page, PageRequest
 
 MAX_PAGE_SIZE = 100
 DEFAULT_PAGE_SIZE = 20

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from gql.errors import BadUserInput
 from gql.scalars import quoted
-from taskql.ports import Position
+from taskql.listing import Position
 from taskql.task import Task
 
 VERSION = "1"

@@ -10,7 +10,7 @@ from gql.cursors import decode_cursor, encode_cursor
 from gql.errors import BadUserInput
 from gql.types import Node
 from taskql import ports
-from taskql.ports import Position
+from taskql.listing import Position
 
 DEFAULT_LETTERS = 20
 

@@ -10,7 +10,7 @@ from strawberry.types.arguments import InputContext
 from gql.enums import TaskStatus
 from gql.errors import BadUserInput
 from gql.scalars import checked_text
-from taskql.ports import TaskFilter as Filter
+from taskql.listing import TaskFilter as Filter
 from taskql.task import JSON
 
 MAX_TITLE_CONTAINS_CHARS = 255

@@ -26,7 +26,7 @@ from gql.payloads import (
 from gql.scalars import parse_task_id
 from gql.user_errors import UserError, invalid, refusal
 from taskql.errors import InvalidInput, Refusal
-from taskql.ports import TaskFilter as Filter
+from taskql.listing import TaskFilter as Filter
 from taskql.service import DEFAULT_KIND, CreateRequest
 from taskql.task import JSON
 

@@ -15,8 +15,8 @@ from gql.inputs import TaskFilter
 from gql.scalars import parse_task_id
 from gql.types import Kind, Node, Task
 from taskql import task as values
+from taskql.listing import TaskFilter as Filter
 from taskql.ports import DeadLetter as DeadLetterValue
-from taskql.ports import TaskFilter as Filter
 
 MAX_NODES = 100
 

@@ -7,18 +7,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from taskql.errors import AlreadyFinished, InputIssue, InvalidInput, NotFinished, NotFound, NotRetryable
-from taskql.ports import (
-    Created,
-    Creation,
-    Dispatch,
-    EventSink,
-    Page,
-    PageRequest,
-    Revived,
-    TaskControl,
-    TaskFilter,
-    TaskStore,
-)
+from taskql.listing import Page, PageRequest, TaskFilter
+from taskql.ports import Created, Creation, Dispatch, EventSink, Revived, TaskControl, TaskStore
 from taskql.registry import Registry
 from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
 from taskql.task import JSON, NewTask, Task

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskql.adapters.postgres import PostgresControl, PostgresLeases, PostgresTasks
 from taskql.errors import LeaseLost
 from taskql.lifecycle import AttemptOutcome, TaskStatus
-from taskql.ports import Claimed, Created, Finished, TaskFilter
+from taskql.listing import TaskFilter
+from taskql.ports import Claimed, Created, Finished
 from taskql.task import Failure, Lease, NewTask, Task
 
 HOUR = timedelta(hours=1)

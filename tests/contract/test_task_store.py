@@ -19,17 +19,9 @@ from taskql.adapters.postgres import tasks as module
 from taskql.devstack import DevStack
 from taskql.errors import Unavailable
 from taskql.lifecycle import TaskStatus
+from taskql.listing import PageRequest, Position, TaskFilter
 from taskql.message import NORMAL_QUEUE
-from taskql.ports import (
-    Conflict,
-    Created,
-    Creation,
-    Dispatch,
-    Existing,
-    PageRequest,
-    Position,
-    TaskFilter,
-)
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing
 from taskql.task import Failure, Lease, Progress, Task
 from tests.contract.conftest import KIND, MINUTE, OWNER, Database, new_task
 

@@ -11,7 +11,8 @@ from strawberry.types import ExecutionResult
 from gql.context import Context
 from gql.schema import Schema, build_schema
 from taskql.lifecycle import TaskStatus
-from taskql.ports import Created, Creation, DeadLetter, Dispatch, Page, PageRequest, Revived, TaskFilter
+from taskql.listing import Page, PageRequest, TaskFilter
+from taskql.ports import Created, Creation, DeadLetter, Dispatch, Revived
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.task import NewTask, Task, TaskEvent

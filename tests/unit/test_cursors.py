@@ -10,7 +10,7 @@ from gql.connection import page_request
 from gql.cursors import decode_cursor, encode_cursor
 from gql.enums import TaskOrder
 from gql.errors import BadUserInput
-from taskql.ports import PageRequest, Position
+from taskql.listing import PageRequest, Position
 from tests.unit.stub_api import StubApi, code
 
 PLACE = Position(

@@ -14,16 +14,8 @@ from taskql import TaskContext, handler
 from taskql.errors import InvalidInput, Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
-from taskql.ports import (
-    Conflict,
-    Created,
-    Creation,
-    Dispatch,
-    Existing,
-    Page,
-    PageRequest,
-    TaskFilter,
-)
+from taskql.listing import Page, PageRequest, TaskFilter
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing
 from taskql.registry import Registry, load_registry
 from taskql.service import MAX_INPUT_BYTES, CreateRequest, TaskService, request_hash
 from taskql.storable import UNSTORABLE_NUMBER, UNSTORABLE_TEXT, json_size

@@ -14,8 +14,9 @@ from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
 from taskql.adapters.postgres.tasks import RESERVED_SECONDS, matching
 from taskql.lifecycle import TaskStatus
+from taskql.listing import TaskFilter
 from taskql.message import NORMAL_QUEUE
-from taskql.ports import Dispatch, Revived, TaskFilter
+from taskql.ports import Dispatch, Revived
 from taskql.task import Task
 
 CANCEL = text(f"""

@@ -10,18 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from taskql.adapters.postgres.engine import compact_json, connection
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
 from taskql.lifecycle import TERMINAL
+from taskql.listing import Page, PageRequest, Position, TaskFilter
 from taskql.message import NORMAL_QUEUE
-from taskql.ports import (
-    Conflict,
-    Created,
-    Creation,
-    Dispatch,
-    Existing,
-    Page,
-    PageRequest,
-    Position,
-    TaskFilter,
-)
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing
 from taskql.task import NewTask, Task
 
 RESERVED_SECONDS = 5
