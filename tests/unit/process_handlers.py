@@ -55,6 +55,11 @@ def who_am_i(task: TaskContext) -> Out:
     return Out(x=os.getpid())
 
 
+@handler("badness", process=True)
+def badness(task: TaskContext) -> Out:
+    return Out(x=int(Path("/proc/self/oom_score_adj").read_text()))
+
+
 @handler("report", process=True)
 def report(task: TaskContext) -> Out:
     threads = [threading.Thread(target=task.progress, args=(0.5, "\0" + "ü" * 600)) for _ in range(20)]

@@ -223,6 +223,10 @@ async def test_the_last_attempt_that_crashes_fails_the_task_as_crashed() -> None
     assert outcome == Failed(Failure("CRASHED", text, retryable=True))
 
 
+async def test_when_memory_runs_out_a_child_goes_before_its_worker() -> None:
+    assert await outcome_of(handlers.badness) == Succeeded({"x": 1000})
+
+
 async def test_a_process_that_cannot_be_started_is_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     text = "The handler's process could not be started: No such file or directory."

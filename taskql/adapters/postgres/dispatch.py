@@ -112,7 +112,7 @@ MARK_DEAD_LETTERS_SENT = text("UPDATE dead_letters SET sent_at = now() WHERE id 
 
 FORGET = text("""
 WITH old AS (
-    SELECT id FROM tasks WHERE outcome IS NOT NULL AND finished_at < now() - CAST(:age AS interval)
+    SELECT id FROM tasks WHERE finished_at < now() - CAST(:age AS interval)
     ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), letters AS (
     DELETE FROM dead_letters WHERE id IN (
