@@ -11,16 +11,25 @@ from datetime import timedelta
 from enum import Enum
 from typing import assert_never
 
-from consumer.thread import ThreadCall
+from consumer.call import Call, InLoop, InThread
+from consumer.process import InProcess
 from taskql.context import TaskContext
-from taskql.errors import InvalidInput, TaskQLError
+from taskql.errors import TaskQLError
 from taskql.handler import Handler
-from taskql.outcome import Abandoned, Failed, Outcome, Released, Succeeded
-from taskql.retry import TimedOut, plan_retry
-from taskql.task import Failure, Progress, Task
+from taskql.lifecycle import AttemptOutcome
+from taskql.outcome import Abandoned, Outcome, Released, Succeeded
+from taskql.retry import CRASHED, TimedOut, describe, plan_retry
+from taskql.task import Progress, Task
+from taskql.waiting import wait_for
+
+START_UP = timedelta(seconds=30)
+"""How long a process may take to start and import its handler before its time limit runs all the same."""
 
 UNWIND = timedelta(seconds=5)
 """How long a cancelled handler may take to clean up before its outcome is recorded without it."""
+
+STOPPED_FROM_OUTSIDE = frozenset({AttemptOutcome.RELEASED, AttemptOutcome.CANCELLED})
+"""How an attempt ends that says nothing about its handler."""
 
 log = logging.getLogger(__name__)
 
@@ -38,72 +47,74 @@ class Attempt:
     def __init__(self, handler: Handler, task: Task, report: Callable[[Progress], None]) -> None:
         self._handler = handler
         self._task = task
+        self._report = report
+        self._began = asyncio.Event()
         self._stopped = asyncio.Event()
         self._reason: StopReason | None = None
-        self._thread: ThreadCall | None = None
-        self._call: asyncio.Task[Outcome] | None = None
-        self._context = TaskContext(
-            task.id, task.attempt, task.title, task.description, report, self._stopped.is_set
-        )
+        self._call: Call | None = None
+        self._run: asyncio.Task[Outcome] | None = None
 
     def stop(self, reason: StopReason) -> None:
         """End the run early. The first reason counts."""
         self._reason = self._reason or reason
         self._stopped.set()
+        self._began.set()  # nobody need wait for that any more
 
     async def run(self) -> Outcome:
         """Call the handler within its time limit."""
         if self._stopped.is_set():  # a thread that has begun could not be stopped
             return self._interrupted()
-        self._call = asyncio.create_task(self._outcome())
-        stopped = asyncio.create_task(self._stopped.wait())
-        limit = self._handler.timeout.total_seconds()
-        await asyncio.wait({self._call, stopped}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if self._call.done():
-            return self._call_result(self._call)
+        self._call = self._chosen_call()
+        self._run = asyncio.create_task(self._outcome(self._call))
+        enough = asyncio.create_task(self._enough())
+        await asyncio.wait({self._run, enough}, return_when=asyncio.FIRST_COMPLETED)
+        enough.cancel()
+        if self._run.done():
+            return self._run_result(self._run)
         self._stopped.set()
-        self._call.cancel()
-        await asyncio.wait({self._call}, timeout=UNWIND.total_seconds())
+        self._run.cancel()
+        await asyncio.wait({self._run}, timeout=UNWIND.total_seconds())
         return self._interrupted()
 
     async def settled(self) -> None:
         """Wait for what could not be stopped: a thread, or a handler that ignores its cancellation."""
-        if self._call is not None:
-            await asyncio.wait({self._call})
-        if self._thread is not None:
-            await self._thread.ended.wait()
+        if self._run is not None and self._call is not None:
+            await asyncio.wait({self._run})
+            await self._call.settled()
 
-    async def _outcome(self) -> Outcome:
+    def _chosen_call(self) -> Call:
+        handler, task = self._handler, self._task
+        if handler.process or (handler.is_importable and may_crash(task)):
+            return InProcess(handler, task, self._report, self._began.set)
+        self._began.set()
+        context = TaskContext(
+            task.id, task.attempt, task.title, task.description, self._report, self._stopped.is_set
+        )
+        return (InLoop if handler.is_async else InThread)(handler, task.input, context)
+
+    async def _outcome(self, call: Call) -> Outcome:
         try:
-            arguments = self._handler.arguments(self._task.input, self._context)
-        except InvalidInput as error:
-            message = f"The handler no longer accepts this task's input: {error}"
-            return Failed(Failure("INVALID_INPUT", message[:2_000], retryable=False))
-        except Exception as error:  # a model's own validator may raise anything
-            return self._planned(error)
-        try:
-            if self._handler.is_async:
-                value = await self._handler.function(*arguments)
-            else:
-                self._thread = ThreadCall(self._handler.function, *arguments)
-                value = await self._thread.result()
-            return Succeeded(self._handler.result(value))
+            return Succeeded(await call.result())
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # SystemExit too: a handler's exit must not be the worker's
             return self._planned(error)
 
+    async def _enough(self) -> None:
+        """Return when the run has to end: its time is over, or it is stopped."""
+        await wait_for(self._began, START_UP.total_seconds())
+        await wait_for(self._stopped, self._handler.timeout.total_seconds())
+
     def _planned(self, error: BaseException) -> Outcome:
-        # What a handler says on purpose needs no traceback.
-        unexpected = None if isinstance(error, TaskQLError | TimedOut) else error
-        task, name = self._task, type(error).__name__
+        # What a handler says on purpose needs no traceback; what another process raised, that one logged.
+        unexpected = None if isinstance(error, TaskQLError) else error
+        task, code = self._task, describe(error).code
         message = "attempt %d of task %s (%s) ended with %s"
-        log.info(message, task.attempt, task.id, task.kind, name, exc_info=unexpected)
+        log.info(message, task.attempt, task.id, task.kind, code, exc_info=unexpected)
         return plan_retry(task.attempt, task.max_attempts, error, random.random)
 
-    def _call_result(self, call: "asyncio.Task[Outcome]") -> Outcome:
-        return self._planned(asyncio.CancelledError()) if call.cancelled() else call.result()
+    def _run_result(self, run: "asyncio.Task[Outcome]") -> Outcome:
+        return self._planned(asyncio.CancelledError()) if run.cancelled() else run.result()
 
     def _interrupted(self) -> Outcome:
         match self._reason:
@@ -116,3 +127,12 @@ class Attempt:
                 return Released()
             case _:
                 assert_never(self._reason)
+
+
+def may_crash(task: Task) -> bool:
+    """Whether the last attempt that came to an end of its own took its worker or its own process along."""
+    for attempt in reversed(task.attempts[:-1]):
+        if attempt.outcome not in STOPPED_FROM_OUTSIDE:
+            crashed = attempt.failure is not None and attempt.failure.code == CRASHED
+            return crashed or attempt.outcome is AttemptOutcome.LOST
+    return False

@@ -71,6 +71,19 @@ def report(task: TaskContext) -> Out:
     return Out(x=1)
 
 
+@handler("reportOn", process=True)
+def report_on(task: TaskContext) -> Text:
+    """Return a result that fills the pipe while threads go on reporting."""
+
+    def go_on() -> None:
+        while True:
+            task.progress(0.5, "ü" * 500)
+
+    for _ in range(4):
+        threading.Thread(target=go_on, daemon=True).start()
+    return Text(text="x" * 60_000)
+
+
 @handler("raise", process=True)
 def raise_it(work: Work, task: TaskContext) -> Out:
     raise RAISED[work.x]

@@ -14,7 +14,7 @@ import pytest
 
 from consumer import process as module
 from consumer.attempt import Attempt, StopReason, may_crash
-from consumer.pipe import MAX_LINE_BYTES, Lines, Order, Unreadable, decode
+from consumer.pipe import MAX_LINE_BYTES
 from taskql import TaskContext, handler
 from taskql import task as values
 from taskql.handler import MAX_RESULT_BYTES, declared
@@ -126,6 +126,10 @@ async def test_progress_from_many_threads_arrives_whole_and_in_order() -> None:
     run = Run(handlers.report, {})
     assert await run.outcome() == Succeeded({"x": 1})
     assert run.reports == [*[Progress(0.5, "\ufffd" + "ü" * 499)] * 20, Progress(1.0)]
+
+
+async def test_a_result_arrives_whole_though_threads_go_on_reporting() -> None:
+    assert await outcome_of(handlers.report_on) == Succeeded({"text": "x" * 60_000})
 
 
 async def test_the_largest_result_arrives() -> None:
@@ -333,35 +337,3 @@ async def test_a_handler_that_no_process_can_import_runs_at_home_all_the_same() 
 
     outcome = await Run(nested, {}, attempts=past((AttemptOutcome.LOST, CRASH))).outcome()
     assert outcome == Succeeded({"x": os.getpid()})
-
-
-# ---------------------------------------------------------------- the pipe
-
-
-def test_an_order_arrives_as_it_was_given() -> None:
-    order = Order(["a", "b"], "INFO", "m", "k", {"ü": [1, None]}, "id", 2, "title\n", None)
-    assert order.encode().count(b"\n") == 1
-    assert Order.decode(order.encode()) == order
-
-
-def test_lines_are_put_together_from_pieces() -> None:
-    lines = Lines()
-    assert [list(lines.feed(piece)) for piece in (b"a", b"b\nc\n", b"", b"d\n")] == [
-        [],
-        [b"ab", b"c"],
-        [],
-        [b"d"],
-    ]
-
-
-def test_an_endless_line_is_refused() -> None:
-    lines = Lines()
-    assert list(lines.feed(b"x" * MAX_LINE_BYTES)) == []
-    with pytest.raises(Unreadable):
-        list(lines.feed(b"x"))
-
-
-@pytest.mark.parametrize("line", [b"", b"5", b"{}", b"\xff", b'{"began": false}', b'{"failure": {}}'])
-def test_a_line_that_is_none_of_ours_is_unreadable(line: bytes) -> None:
-    with pytest.raises(Unreadable):
-        decode(line)
