@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from taskql.adapters.postgres import PostgresTasks, open_engine
 from taskql.devstack import DevStack
+from taskql.task import NewTask
 from tests.deployment import Deployment, dead_letter_of
 from tests.subscriber import subscriber
 
@@ -65,6 +67,17 @@ async def test_tasks_that_sqs_forgot_are_sent_again(broken: Deployment, own_stac
     broken.sqs.purge_queue(QueueUrl=broken.env["SQS_QUEUE_URL"])
     broken.start_consumers()
     await all_finished(broken, TASKS)
+
+
+async def test_a_deep_backlog_is_not_mistaken_for_loss(broken: Deployment) -> None:
+    backlog = 10_000
+    await store_slow_tasks(broken, backlog)
+    await until_sent(broken, backlog)
+    broken.start_consumers()
+    # Long enough for tasks to have waited several times the margin after which a message counts as lost.
+    await until(broken, "SELECT count(*) >= 100 FROM tasks WHERE outcome IS NOT NULL")
+    assert await value(broken, "SELECT now() - min(sent_at) > interval '9 seconds' FROM dispatch")
+    assert await value(broken, "SELECT max(sends) FROM dispatch") == 1
 
 
 async def test_tasks_are_accepted_while_sqs_is_away_and_run_when_it_is_back(
@@ -151,6 +164,30 @@ async def test_foreign_messages_are_kept_and_never_come_again(broken: Deployment
     await connection.close()
     assert sorted(letter["body"] for letter in kept) == sorted(bodies)
     assert {letter["reason"].partition(":")[0] for letter in kept} == {"FOREIGN_MESSAGE", "UNKNOWN_TASK"}
+
+
+async def store_slow_tasks(deployment: Deployment, count: int) -> None:
+    """As createTask would, but all at once, and left to whichever relay sweeps first."""
+    async with open_engine(deployment.env["DATABASE_URL"], 2) as engine:
+        store = PostgresTasks(engine)
+        new = NewTask(
+            owner="local",
+            kind="process",
+            title="slow",
+            description=None,
+            input={"simulate_seconds": 1},
+            max_attempts=3,
+        )
+        for _ in range(count // 500):
+            await store.create([new] * 500)
+
+
+async def value(deployment: Deployment, query: str) -> Any:
+    connection = await deployment.connect()
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
 
 
 async def rows(deployment: Deployment) -> list[Any]:
