@@ -4,6 +4,9 @@
 PORT      ?= 8000
 DATA      ?= .taskql
 CONSUMERS ?= 1
+SEEDS     ?= 20
+TASKS     ?= 250
+FIRST     ?= 1
 # Not from the environment: some shells and conda keep a machine's name in a HOST of their own.
 HOST      := 127.0.0.1
 
@@ -21,7 +24,7 @@ pages   := web/dist/graphiql.html
 shown   := examples/node_modules/.built
 all     := $(running) .venv/.dev-installed $(pages) $(shown)
 
-.PHONY: help setup run test check format lock schema web examples clean
+.PHONY: help setup run test faults check format lock schema web examples clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -30,11 +33,15 @@ help: ## list these commands
 setup: $(all) ## install everything that running, tests and checks need
 
 run: page := --optional
+run: export DATA := $(DATA)
 run: $(running) $(pages) ## run it all here (PORT=8000 HOST=127.0.0.1 DATA=.taskql CONSUMERS=1); Ctrl-C stops it
-	@exec $(python) -m taskql dev --host '$(HOST)' --port '$(PORT)' --data '$(DATA)' --consumers '$(CONSUMERS)' --end-with-parent
+	@exec $(python) -m taskql dev --host '$(HOST)' --port '$(PORT)' --data "$$DATA" --consumers '$(CONSUMERS)' --end-with-parent
 
 test: $(all) ## run the tests, on services of their own
 	@$(python) -m pytest
+
+faults: $(all) ## break everything at random for long (SEEDS=20 TASKS=250; one seed again: FIRST=7 SEEDS=1)
+	@exec $(python) -m tests.faults --seeds '$(SEEDS)' --tasks '$(TASKS)' --first '$(FIRST)'
 
 check: $(all) ## what CI runs: format, lint, types, import rules, then all tests (drift of schema and docs too)
 	@$(python) -m ruff format --check --quiet || { echo 'TaskQL: run "make format"' >&2; exit 1; }

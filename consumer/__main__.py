@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 
@@ -53,6 +54,10 @@ async def work(settings: Settings) -> None:
         if not stopping.is_set():
             raise
     log.info("stopped")
+    if len(asyncio.all_tasks()) > 1:
+        # A handler that ignores its cancellation has had its chance; its task was given back.
+        logging.shutdown()
+        os._exit(0)
 
 
 def worker(settings: Settings, services: WorkerServices) -> Worker:

@@ -71,10 +71,11 @@ class Attempt:
         enough.cancel()
         if self._run.done():
             return self._run_result(self._run)
+        outcome = self._interrupted()  # settled now: a stop while it unwinds is no excuse for a time-out
         self._stopped.set()
         self._run.cancel()
         await asyncio.wait({self._run}, timeout=UNWIND.total_seconds())
-        return self._interrupted()
+        return outcome
 
     async def settled(self) -> None:
         """Wait for what could not be stopped: a thread, or a handler that ignores its cancellation."""

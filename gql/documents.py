@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, specified_rules
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse, specified_rules
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
 
@@ -37,6 +37,13 @@ class Documents:
         )
 
 
+def ambiguity(document: DocumentNode, operation_name: str | None) -> Iterator[GraphQLError]:
+    """The error of not saying which of several operations is meant; strawberry would take the first."""
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if operation_name is None and len(operations) > 1:
+        yield GraphQLError("The document has several operations: name one with `operationName`.", operations)
+
+
 class PreparedDocument(SchemaExtension):
     """Gives each operation its prepared document, and its raw variables as the root value (for `Info.sent`).
 
@@ -51,5 +58,5 @@ class PreparedDocument(SchemaExtension):
         with suppress(GraphQLError):
             document, errors = operation.schema.documents.prepared(operation.query or "")  # type: ignore[attr-defined]
             operation.graphql_document = document
-            operation.pre_execution_errors = [*errors]
+            operation.pre_execution_errors = [*errors, *ambiguity(document, operation.operation_name)]
         yield

@@ -77,6 +77,11 @@ GRAPHQL_CORE_LIMITS = (
 """What graphql-core says where a limit of its own is exceeded; it has no codes."""
 
 
+NOT_ONE_KIND = "OneOf Input Object 'TaskWorkInput' must specify exactly one key."
+ONE_KIND = "`work` takes exactly one kind, like {compute: {numbers: [1]}}; the query `kinds` lists them."
+"""graphql-core's words, and what a caller can do with."""
+
+
 def presented(error: GraphQLError) -> GraphQLError:
     """The error as clients may see it. Presenting it again changes nothing."""
     if error.extensions and "code" in error.extensions:
@@ -90,7 +95,8 @@ def presented(error: GraphQLError) -> GraphQLError:
     extensions: dict[str, Any] = {"code": shown.code.value}
     if shown.retryable:
         extensions["retryable"] = True
-    return located_like(error, printable(shown.message or error.message), extensions)
+    message = (shown.message or error.message).replace(NOT_ONE_KIND, ONE_KIND)
+    return located_like(error, printable(message), extensions)
 
 
 def format_error(error: GraphQLError) -> GraphQLFormattedError:

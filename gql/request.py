@@ -13,6 +13,8 @@ from starlette.responses import JSONResponse
 
 MAX_REQUEST_BYTES = 1024 * 1024
 """A body's size, and a WebSocket message's."""
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
+"""So much of a body that is too large is read all the same: many clients hear no answer while they send."""
 MAX_JSON_DEPTH = 100
 """Far beyond any sensible variable, far below what recursion can take."""
 
@@ -42,14 +44,16 @@ class BoundedRequest(StarletteRequestAdapter):
     """A request whose body can't fill the memory, whatever its headers say."""
 
     async def get_body(self) -> bytes:
-        announced = self.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > MAX_REQUEST_BYTES:
-            raise too_large()
         body = bytearray()
+        size = 0
         async for chunk in self._request.stream():
-            body += chunk
-            if len(body) > MAX_REQUEST_BYTES:
-                raise too_large()
+            size += len(chunk)
+            if size <= MAX_REQUEST_BYTES:
+                body += chunk
+            elif size > MAX_DISCARDED_BYTES:
+                break
+        if size > MAX_REQUEST_BYTES:
+            raise too_large()
         return bytes(body)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from dotenv import load_dotenv
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taskql.errors import StartupError
@@ -90,6 +90,11 @@ class Settings(HandlerSettings):
     taskql_database_pool: int = Field(
         10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
     )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_lower_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
 
     @model_validator(mode="after")
     def _heartbeat_keeps_the_lease(self) -> Self:

@@ -63,10 +63,9 @@ class Keeper:
             raise ProcessError(self._failure)
 
     async def _await_ready(self) -> None:
-        names = ", ".join(process.name for process in self._processes)
         try:
             async with asyncio.timeout(READY_SECONDS):
-                with self._console.timed(names, "ready"):
+                with self._console.timed("api", "ready"):
                     while not await answers(*self._address):
                         await asyncio.sleep(READY_POLL_SECONDS)
         except TimeoutError:

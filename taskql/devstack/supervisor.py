@@ -18,14 +18,23 @@ from pathlib import Path
 from taskql.devstack import DevStack, DevStackError
 from taskql.devstack.child import die_with
 from taskql.devstack.console import Console
-from taskql.devstack.keeper import GRACE_SECONDS, LOOK_SECONDS, STOP_SIGNALS, Keeper
+from taskql.devstack.keeper import LOOK_SECONDS, STOP_SIGNALS, Keeper
 from taskql.devstack.port import PortError, require_free_port
 from taskql.devstack.process import Process, ProcessError
 from taskql.devstack.revival import Revival
 from taskql.devstack.welcome import base_url, reachable, welcome
 
 # A stopping consumer ends its open poll, then gives its tasks some time; both within the grace, unless set.
-QUICK_TO_STOP = {"TASKQL_POLL_SECONDS": "1", "TASKQL_DRAIN_SECONDS": f"{GRACE_SECONDS - 2:g}"}
+QUICK_TO_STOP = {"TASKQL_POLL_SECONDS": "1", "TASKQL_DRAIN_SECONDS": "1"}
+"""Ctrl-C should end it at once: what still runs is given back, and no attempt is lost by that."""
+AWS_OF_THE_USER = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_CA_BUNDLE",
+)
+"""The stack's queues have credentials of their own, and nobody's profile has a say in them."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,8 @@ def revival_of(stack: DevStack, console: Console) -> Revival:
 def environment(options: Options, settings: Mapping[str, str]) -> dict[str, str]:
     """The processes' environment: the stack's settings win over the shell's, and those over `.env`."""
     address = {"HOST": options.host, "PORT": str(options.port)}
-    return {**QUICK_TO_STOP, **os.environ, **settings, **address}
+    shell = {name: value for name, value in os.environ.items() if name not in AWS_OF_THE_USER}
+    return {**QUICK_TO_STOP, **shell, **settings, **address}
 
 
 def migrate(env: Mapping[str, str]) -> None:

@@ -383,3 +383,14 @@ async def test_a_queue_that_is_gone_is_an_outage_not_a_crash(queues: Queues) -> 
         await queues.receiver.receive(1, timedelta(0))
     with pytest.raises(Unavailable, match="NonExistentQueue"):
         await queues.sender.send([Dispatch(uuid4(), "normal", 1)])
+
+
+async def test_a_proxy_of_the_environment_is_not_asked_for_an_emulator_on_this_machine(
+    stack: DevStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with open_client(
+        endpoint_url=stack.env["AWS_ENDPOINT_URL"], region=stack.env["AWS_REGION"]
+    ) as client:
+        await client.ping(stack.env["SQS_QUEUE_URL"])

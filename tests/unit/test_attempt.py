@@ -335,6 +335,27 @@ async def test_a_handler_that_ignores_its_cancellation_settles_later(short_unwin
         await settled
 
 
+async def test_a_stop_while_a_late_handler_unwinds_leaves_it_timed_out(short_unwind: None) -> None:
+    unwinding = asyncio.Event()
+
+    async def slow_to_end(work: Any, task: Any) -> Out:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            unwinding.set()
+            await asyncio.sleep(0)
+        return Out(x=1)
+
+    attempt = an_attempt(slow_to_end, timeout=AT_ONCE)
+    running = asyncio.create_task(attempt.run())
+    async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+        await unwinding.wait()
+        attempt.stop(StopReason.DRAINED)
+        outcome = await running
+    assert isinstance(outcome, Retry), "an attempt that was late is not given back"
+    assert outcome.failure.code == "TIMEOUT"
+
+
 async def test_a_thread_that_takes_too_long_has_an_outcome_but_settles_only_when_it_ends(
     gate: threading.Event,
 ) -> None:

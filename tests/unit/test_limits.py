@@ -133,3 +133,13 @@ async def test_what_is_remembered_is_bounded() -> None:
     before = api.schema.documents.remembered.cache_info()
     await api.data("{kinds {name}} #" + "x" * MAX_REMEMBERED_CHARS)
     assert api.schema.documents.remembered.cache_info() == before
+
+
+async def test_a_document_with_several_operations_must_name_one() -> None:
+    api = StubApi()
+    document = "query A { kinds { name } } query B { kinds { name } }"
+    error = await api.error(document)
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert "operationName" in error["message"]
+    named = await api.schema.execute(document, {}, api.context, operation_name="B")
+    assert named.errors is None

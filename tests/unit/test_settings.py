@@ -202,3 +202,8 @@ def test_times_are_durations(name: str) -> None:
     if name == "TASKQL_VISIBILITY_SECONDS":
         os.environ["TASKQL_HEARTBEAT_SECONDS"] = "1"
     assert getattr(load_settings(), TIMES[name]) == timedelta(seconds=3)
+
+
+def test_a_log_level_may_be_written_in_capitals() -> None:
+    os.environ["LOG_LEVEL"] = "INFO"
+    assert load_settings().log_level == "info"

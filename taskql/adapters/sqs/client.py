@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -16,6 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from taskql.errors import Denied, StartupError, Unavailable
 
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 CONNECT_SECONDS = 1
 READ_SECONDS = 3
 # One more try hides a connection that the server closed just as we took it from the pool.
@@ -72,6 +74,10 @@ class SqsClient:
             raise Denied(f"The SQS queue {queue_url} can't be used: {error}") from error
 
 
+def is_loopback(url: str | None) -> bool:
+    return url is not None and urlsplit(url).hostname in LOOPBACK
+
+
 @asynccontextmanager
 async def open_client(
     *,
@@ -83,6 +89,7 @@ async def open_client(
     """A client with a pool of its own. SQS may hold an answer back for `longest_wait` (long polls)."""
     reading = READ_SECONDS + longest_wait.total_seconds()
     config = AioConfig(
+        proxies={} if is_loopback(endpoint_url) else None,  # a proxy can't reach an emulator on this machine
         connect_timeout=CONNECT_SECONDS,
         read_timeout=reading,
         max_pool_connections=connections,
