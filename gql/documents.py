@@ -57,6 +57,7 @@ class PreparedDocument(SchemaExtension):
         # What is no document strawberry parses again, to report it.
         with suppress(GraphQLError):
             document, errors = operation.schema.documents.prepared(operation.query or "")  # type: ignore[attr-defined]
+            asked_for = operation.operation_name  # with a document, strawberry answers the first one's name
             operation.graphql_document = document
-            operation.pre_execution_errors = [*errors, *ambiguity(document, operation.operation_name)]
+            operation.pre_execution_errors = [*errors, *ambiguity(document, asked_for)]
         yield
