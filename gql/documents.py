@@ -59,5 +59,5 @@ class PreparedDocument(SchemaExtension):
             document, errors = operation.schema.documents.prepared(operation.query or "")  # type: ignore[attr-defined]
             asked_for = operation.operation_name  # with a document, strawberry answers the first one's name
             operation.graphql_document = document
-            operation.pre_execution_errors = [*errors, *ambiguity(document, asked_for)]
+            operation.pre_execution_errors = [*errors] or [*ambiguity(document, asked_for)]
         yield
