@@ -146,14 +146,14 @@ class Deployment:
 
     def start_api(self) -> Process:
         """Start the API and wait until it is ready."""
-        api = self._start("gql")
+        api = self.launch("gql")
         poll(lambda: is_ready(self.url) or not api.alive, START_SECONDS)
         assert api.alive, api.said
         return api
 
     def start_consumers(self, count: int = 1) -> list[Process]:
         """Start consumers and wait until they receive."""
-        consumers = [self._start("consumer") for _ in range(count)]
+        consumers = [self.launch("consumer") for _ in range(count)]
         for consumer in consumers:
             poll(partial(has_started, consumer), START_SECONDS)
             assert consumer.alive, consumer.said
@@ -202,7 +202,8 @@ class Deployment:
             "task"
         ]
 
-    def _start(self, module: str) -> Process:
+    def launch(self, module: str) -> Process:
+        """Start a process without waiting for it."""
         number = sum(process.module == module for process in self.processes)
         process = Process(module, self.env, self.folder / f"{module}-{self.name}-{number}.log")
         self.processes.append(process)

@@ -1,0 +1,234 @@
+"""Holds the promises against what was seen. Pure: evidence in, violations out.
+
+Every rule is sound: what it reports is wrong whatever the timing was, so that one report is one defect.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tests.faults.evidence import Change, Delivery, Evidence, Request
+
+CRASHED = "CRASHED"
+
+Accounts = Iterator[tuple[str, str]]
+"""Of each violation: the task, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    rule: str
+    task_id: str
+    account: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.task_id}: {self.account}"
+
+
+def violations(evidence: Evidence) -> list[Violation]:
+    return [
+        Violation(rule.__name__, task_id, account) for rule in RULES for task_id, account in rule(evidence)
+    ]
+
+
+def accepted_is_kept(evidence: Evidence) -> Accounts:
+    """A task that createTask answered with is stored, and terminal in the end."""
+    for request in evidence.requests:
+        if not request.answers:
+            yield request.key, "was never answered, though services were back"
+        for task_id in set(request.answers):
+            _, status = evidence.stored.get(task_id, (0, "not stored"))
+            if status not in ("COMPLETED", "FAILED", "CANCELLED"):
+                yield task_id, f"is {status} at the end"
+
+
+def one_task_per_key(evidence: Evidence) -> Accounts:
+    """However often a request was sent, there is one task, and no task that nobody asked for."""
+    for request in evidence.requests:
+        if len(set(request.answers)) > 1:
+            yield request.key, f"has several tasks: {sorted(set(request.answers))}"
+    answered = {task_id for request in evidence.requests for task_id in request.answers}
+    for task_id in evidence.stored.keys() - answered:
+        yield task_id, "is stored, but no answer named it"
+
+
+def one_outcome(evidence: Evidence) -> Accounts:
+    """A terminal status is recorded once, and nothing changes after it."""
+    for task_id, changes in histories(evidence).items():
+        terminal = [change for change in changes if change.is_terminal]
+        if len(terminal) > 1:
+            yield task_id, f"has {len(terminal)} outcomes: {[change.status for change in terminal]}"
+        elif terminal and terminal[0] is not changes[-1]:
+            yield task_id, f"went on after its outcome: {[change.status for change in changes]}"
+
+
+def the_outcome_is_the_attempts_own(evidence: Evidence) -> Accounts:
+    """A result was returned by the attempt that held the lease, in an execution that really took place."""
+    marking = {task for request in evidence.requests if request.leaves_mark for task in request.answers}
+    effects = {(effect.task_id, effect.attempt, effect.token) for effect in evidence.effects}
+    for change in evidence.changes:
+        if change.status == "COMPLETED" and change.task_id in marking:
+            attempt, token = change.result["attempt"], change.result["token"]
+            if attempt != change.attempt:
+                yield change.task_id, f"attempt {attempt} wrote the outcome of attempt {change.attempt}"
+            if (change.task_id, attempt, token) not in effects:
+                yield change.task_id, f"the execution {token} of attempt {attempt} had no effect"
+
+
+def an_attempt_runs_once(evidence: Evidence) -> Accounts:
+    """Executions repeat, attempts don't: one claim, one execution at most."""
+    runs = Counter((effect.task_id, effect.attempt) for effect in evidence.effects)
+    for (task_id, attempt), count in runs.items():
+        if count > 1:
+            yield task_id, f"attempt {attempt} ran {count} times"
+
+
+def versions_rise_by_one(evidence: Evidence) -> Accounts:
+    for task_id, changes in histories(evidence).items():
+        versions = [change.version for change in changes]
+        if versions != list(range(1, len(versions) + 1)):
+            yield task_id, f"versions {versions}"
+        if task_id in evidence.stored and evidence.stored[task_id] != (
+            changes[-1].version,
+            changes[-1].status,
+        ):
+            yield task_id, f"{evidence.stored[task_id]} is stored, {changes[-1]} was the last change"
+    for task_id in evidence.stored.keys() - histories(evidence).keys():
+        yield task_id, "has no history"
+
+
+def attempts_stay_within_limits(evidence: Evidence) -> Accounts:
+    """Each claim is the next attempt, up to the maximum; nothing else counts attempts."""
+    for task_id, changes in histories(evidence).items():
+        for before, after in pairwise(changes):
+            claimed = (before.status, after.status) == ("PENDING", "PROCESSING")
+            if after.attempt != before.attempt + claimed:
+                yield task_id, f"attempt {before.attempt} became {after.attempt} at version {after.version}"
+            if after.attempt > after.max_attempts:
+                yield task_id, f"attempt {after.attempt} of {after.max_attempts}"
+
+
+def no_attempt_begins_before_it_is_due(evidence: Evidence) -> Accounts:
+    for task_id, changes in histories(evidence).items():
+        for before, after in pairwise(changes):
+            due = before.available_at
+            if before.status == "PENDING" and after.status == "PROCESSING" and due and after.at < due:
+                early = (due - after.at).total_seconds()
+                yield task_id, f"attempt {after.attempt} began {early:.3f} s before it was due"
+
+
+def it_ends_as_it_must(evidence: Evidence) -> Accounts:
+    """COMPLETED, FAILED with its own code, CANCELLED on demand; CRASHED only after a lost last attempt."""
+    last = {task_id: changes[-1] for task_id, changes in histories(evidence).items()}
+    for request in evidence.requests:
+        for task_id in set(request.answers) & last.keys():
+            if last[task_id].is_terminal and (fault := wrong_end(request, last[task_id])):
+                yield task_id, fault
+
+
+def wrong_end(request: Request, last: Change) -> str | None:
+    status, codes = request.end.value
+    if last.status == "CANCELLED":
+        return None if request.cancelling else "is CANCELLED, but nobody asked for that"
+    if request.cancelled:
+        return f"is {last.status}, though cancelTask had answered CANCELLED"
+    if last.status == "FAILED" and last.failure_code == CRASHED:
+        crashed = last.attempt_outcome in ("LOST", "FAILED") and last.attempt == last.max_attempts
+        return None if crashed else f"is CRASHED after attempt {last.attempt} was {last.attempt_outcome}"
+    if last.status != status:
+        return f"is {last.status} ({last.failure_code}), not {status}"
+    if codes and last.failure_code not in codes:
+        return f"failed with {last.failure_code}, not with {' or '.join(codes)}"
+    return None
+
+
+def dead_letters_are_the_failures(evidence: Evidence) -> Accounts:
+    """One for each task that FAILED, naming its last attempt; none else; all are sent."""
+    expected = Counter((str(c.task_id), c.attempt) for c in evidence.changes if c.status == "FAILED")
+    found = Counter((str(letter.task_id), letter.attempt or 0) for letter in evidence.letters)
+    for task_id, attempt in (expected - found).elements():
+        yield task_id, f"failed in attempt {attempt} without a dead letter"
+    for extra, number in (found - expected).elements():
+        reasons = [letter.reason for letter in evidence.letters if str(letter.task_id) == extra]
+        yield extra, f"attempt {number} has a dead letter too many: {reasons}"
+    for letter in evidence.letters:
+        if not letter.sent:
+            yield str(letter.task_id), "its dead letter was not sent"
+
+
+def dispatch_rows_are_the_unfinished(evidence: Evidence) -> Accounts:
+    unfinished = {
+        task_id for task_id, (_, status) in evidence.stored.items() if status in ("PENDING", "PROCESSING")
+    }
+    for task_id in unfinished.symmetric_difference(evidence.dispatched):
+        yield task_id, f"is {evidence.stored.get(task_id)}; dispatch row: {task_id in evidence.dispatched}"
+
+
+def what_is_watched_is_what_is_stored(evidence: Evidence) -> Accounts:
+    """Versions rise, each was stored as shown, the terminal one comes last, and then the stream ends."""
+    stored = {(change.task_id, change.version): change.status for change in evidence.changes}
+    for view in evidence.views:
+        versions = [version for version, _ in view.states]
+        if any(after <= before for before, after in pairwise(versions)):
+            yield view.task_id, f"a watcher saw versions {versions}"
+        for version, status in view.states:
+            if stored.get((view.task_id, version)) != status:
+                yield view.task_id, f"a watcher saw {status} as version {version}, which is not stored"
+        if not view.completed:
+            yield view.task_id, f"a watcher still waits, after {view.states[-1:]}"
+        elif not view.states or view.states[-1] != evidence.stored.get(view.task_id):
+            yield view.task_id, f"a watcher was dismissed with {view.states[-1:]}"
+
+
+def acknowledged_after_it_is_recorded(evidence: Evidence) -> Accounts:
+    """The message that began an attempt is acknowledged only when that attempt is over in PostgreSQL.
+
+    Which message it was is certain only where a single one was with a consumer at the time; others pass.
+    """
+    deliveries = defaultdict[str, list[Delivery]](list)
+    for delivery in evidence.deliveries:
+        deliveries[delivery.task_id].append(delivery)
+    for task_id, changes in histories(evidence).items():
+        for claim, over in attempts_of(changes):
+            out = [d for d in deliveries[task_id] if d.at <= claim.at]
+            out = [d for d in out if d.acknowledged_at is None or d.acknowledged_at >= claim.at]
+            if len(out) == 1 and (at := out[0].acknowledged_at) and (over is None or at < over.at):
+                yield task_id, f"attempt {claim.attempt} still ran when its message was acknowledged"
+
+
+def attempts_of(changes: Sequence[Change]) -> Iterator[tuple[Change, Change | None]]:
+    """Each claim, and the change that ended its attempt."""
+    for index, change in enumerate(changes):
+        if index and change.status == "PROCESSING" and changes[index - 1].status == "PENDING":
+            yield change, next((later for later in changes[index:] if later.status != "PROCESSING"), None)
+
+
+def processes_behave(evidence: Evidence) -> Accounts:
+    for account in evidence.processes:
+        yield "processes", account
+
+
+def histories(evidence: Evidence) -> dict[str, list[Change]]:
+    found = defaultdict[str, list[Change]](list)
+    for change in evidence.changes:
+        found[change.task_id].append(change)
+    return found
+
+
+RULES: tuple[Callable[[Evidence], Accounts], ...] = (
+    accepted_is_kept,
+    one_task_per_key,
+    one_outcome,
+    the_outcome_is_the_attempts_own,
+    an_attempt_runs_once,
+    versions_rise_by_one,
+    attempts_stay_within_limits,
+    no_attempt_begins_before_it_is_due,
+    it_ends_as_it_must,
+    dead_letters_are_the_failures,
+    dispatch_rows_are_the_unfinished,
+    what_is_watched_is_what_is_stored,
+    acknowledged_after_it_is_recorded,
+    processes_behave,
+)

@@ -1,0 +1,60 @@
+"""Points at which a process of ours can be made to die, put into it from outside.
+
+A test arms one by creating a file of its name in a folder; the first process that passes removes the file,
+which only one can, and is gone as by kill -9. The product knows nothing of it.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from enum import Enum
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+FOLDER = "TASKQL_FAULTS_FAILPOINTS"
+"""The variable that names the folder."""
+
+
+class Failpoint(Enum):
+    """The module, class and method before which to die."""
+
+    BETWEEN_COMMIT_AND_SEND = ("taskql.adapters.sqs.sender", "SqsSender", "send")
+    BETWEEN_SEND_AND_MARK = ("taskql.adapters.postgres.dispatch", "PostgresDispatch", "mark_sent")
+    BETWEEN_CLAIM_AND_RUN = ("consumer.attempt", "Attempt", "run")
+    BETWEEN_EFFECT_AND_OUTCOME = ("consumer.recorder", "Recorder", "record")
+    BETWEEN_OUTCOME_AND_ACKNOWLEDGE = ("taskql.adapters.sqs.receiver", "SqsReceiver", "acknowledge")
+
+
+def arm(folder: Path, failpoint: Failpoint) -> Path:
+    """The file, which is there as long as nobody has died of it."""
+    armed = folder / failpoint.name
+    armed.touch()
+    return armed
+
+
+def install(folder: Path, role: str) -> None:
+    """In a process of ours, before it starts; `role` is the package that it runs."""
+    for failpoint in Failpoint:
+        module, owner, method = failpoint.value
+        if not module.startswith("consumer") or role == "consumer":
+            target = getattr(import_module(module), owner)
+            setattr(target, method, mortal(getattr(target, method), folder / failpoint.name))
+
+
+def mortal(method: Callable[..., Any], armed: Path) -> Callable[..., Any]:
+    @wraps(method)
+    async def wrapped(*arguments: Any, **options: Any) -> Any:
+        die_if_armed(armed)
+        return await method(*arguments, **options)
+
+    return wrapped
+
+
+def die_if_armed(armed: Path) -> None:
+    try:
+        armed.unlink()
+    except FileNotFoundError:
+        return  # it is not, or another process was first
+    os.kill(os.getpid(), signal.SIGKILL)

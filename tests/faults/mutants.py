@@ -1,0 +1,115 @@
+"""Mutants: the product with one safeguard taken out, by changing it in memory as a process starts.
+
+Each must make the checker fail; one that no longer finds what it takes out stops its process.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+MUTANT = "TASKQL_FAULTS_MUTANT"
+"""The variable that names the mutant."""
+
+LEASES = "taskql.adapters.postgres.leases"
+
+
+class MutantError(Exception):
+    """The product no longer has what the mutant takes out: adapt the mutant."""
+
+
+async def nothing(*_: Any, **__: Any) -> list[Any]:
+    return []
+
+
+async def no_rows(*_: Any, **__: Any) -> int:
+    return 0
+
+
+def no_fence(role: str) -> None:
+    """Whoever names the task may write, whatever attempt it holds."""
+    for name in ("EXTEND", "COMPLETE", "FAIL", "BACK_TO_PENDING"):
+        cut(LEASES, name, "AND d.attempt = :attempt")
+    cut(LEASES, "PROGRESS", "AND t.attempt = :attempt")
+    cut(LEASES, "STILL_HELD", "AND d.attempt = lease.attempt")
+
+
+def no_rescuer(role: str) -> None:
+    """Nobody looks for leases that have ended."""
+    replace("taskql.adapters.postgres.dispatch", "PostgresDispatch", "rescue_expired", nothing)
+
+
+def no_resend(role: str) -> None:
+    """Nobody looks for messages that a queue lost."""
+    replace("taskql.adapters.postgres.dispatch", "PostgresDispatch", "resend_lost", no_rows)
+
+
+def no_dispatch_row(role: str) -> None:
+    """The task alone is stored; what is to be sent is only in the API's memory."""
+    cut("taskql.adapters.postgres.tasks", "CREATE", "FROM stored\n)", "FROM stored WHERE false\n)")
+
+
+def acknowledge_before_record(role: str) -> None:
+    """The message is gone as soon as the handler has returned, before its outcome is stored."""
+    if role != "consumer":
+        return
+    executor = import_module("consumer.executor").Executor
+    recorder = import_module("consumer.recorder").Recorder
+    hold, record = executor._perform, recorder.record
+    waiting: dict[Any, Callable[[], Any]] = {}
+
+    async def perform(self: Any, claimed: Any, message: Any, heartbeat: Any) -> None:
+        waiting[claimed.lease] = lambda: self._acknowledge(message)
+        await hold(self, claimed, message, heartbeat)
+
+    async def acknowledge_and_record(self: Any, lease: Any, *arguments: Any, **options: Any) -> None:
+        await waiting.pop(lease)()
+        await record(self, lease, *arguments, **options)
+
+    replace("consumer.executor", "Executor", "_perform", perform)
+    replace("consumer.recorder", "Recorder", "record", acknowledge_and_record)
+
+
+def retry_without_due_check(role: str) -> None:
+    """A duplicate that comes early begins the next attempt at once."""
+    cut(LEASES, "CLAIM", "AND d.available_at <= clock_timestamp()")
+
+
+def no_reconcile(role: str) -> None:
+    """What Redis loses, the hub never looks up."""
+    if role == "gql":
+        replace("gql.hub", "Hub", "_reconcile", nothing)
+
+
+MUTANTS: dict[str, Callable[[str], None]] = {
+    mutant.__name__: mutant
+    for mutant in (
+        no_fence,
+        no_rescuer,
+        no_resend,
+        no_dispatch_row,
+        acknowledge_before_record,
+        retry_without_due_check,
+        no_reconcile,
+    )
+}
+
+
+def install(name: str, role: str) -> None:
+    """In a process of ours, before it starts; `role` is the package that it runs."""
+    MUTANTS[name](role)
+
+
+def cut(module: str, name: str, part: str, instead: str = "") -> None:
+    """Take `part` out of a statement."""
+    statement = getattr(import_module(module), name)
+    clause = getattr(statement, "element", statement)  # of a TextualSelect
+    if part not in clause.text:
+        raise MutantError(f"{module}.{name} has no {part!r}")
+    clause.text = clause.text.replace(part, instead)
+
+
+def replace(module: str, owner: str, method: str, by: Callable[..., Any]) -> None:
+    target = getattr(import_module(module), owner)
+    if not callable(getattr(target, method, None)):
+        raise MutantError(f"{module}.{owner} has no {method}()")
+    setattr(target, method, by)

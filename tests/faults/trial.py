@@ -1,0 +1,147 @@
+"""One trial: a deployment of its own, a workload, a nemesis, and the evidence of it all."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from taskql.devstack import DevStack
+from tests.deployment import QUICK, ROOT, Deployment
+from tests.faults import failpoints, kinds, mutants
+from tests.faults.checker import Violation, histories, violations
+from tests.faults.crew import NAME, Crew
+from tests.faults.evidence import Effect, Evidence, Request, View
+from tests.faults.history import History, connected
+from tests.faults.nemesis import Nemesis
+from tests.faults.proxy import Proxy
+from tests.faults.workload import Workload
+
+LOOK_SECONDS = 0.1
+SETTLE_SECONDS = 60.0
+CONSUMERS = 2
+NONE: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a trial came to."""
+
+    seed: int
+    seconds: float
+    faults: Counter[str]
+    statuses: Counter[str]
+    tasks: int
+    attempts: int
+    watchers: int
+    violations: list[Violation]
+
+    def violated(self, *rules: str) -> int:
+        return len({each.task_id for each in self.violations if each.rule in rules})
+
+
+class Stage:
+    """A deployment behind a proxy, with its effects, its history and its failpoints."""
+
+    def __init__(self, deployment: Deployment, proxy: Proxy, history: History, folder: Path) -> None:
+        self.deployment = deployment
+        self.proxy = proxy
+        self.history = history
+        self.armory = folder
+        self._effects = folder / "effects"
+
+    def effects(self) -> list[Effect]:
+        lines = self._effects.read_text().splitlines() if self._effects.exists() else []
+        return [Effect(task, int(attempt), token) for task, attempt, token in map(str.split, lines)]
+
+    async def settled(self, seconds: float) -> bool:
+        """Wait until all is done; whether it was in time."""
+        until = time.monotonic() + seconds
+        while not await self.history.is_settled():
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+
+@asynccontextmanager
+async def stage(
+    stack: DevStack, folder: Path, seed: int = 0, settings: Mapping[str, str] = NONE
+) -> AsyncIterator[Stage]:
+    """Nothing runs yet but the services; `folder` is there and empty."""
+    proxy = Proxy(stack.env["AWS_ENDPOINT_URL"], random.Random(f"{seed} proxy"))
+    async with proxy.serving():
+        ours = {
+            NAME: uuid4().hex,
+            kinds.EFFECTS: str(folder / "effects"),
+            failpoints.FOLDER: str(folder),
+            "TASKQL_CONCURRENCY": "20",
+            "TASK_HANDLERS": "tests.faults.kinds",
+            "TASKQL_FAULTS_ROOT": str(ROOT),
+            "PYTHONPATH": str(ROOT / "tests" / "faults" / "site"),
+            "AWS_ENDPOINT_URL": proxy.url,
+        }
+        async with (
+            Deployment(stack, folder, {**QUICK, **ours, **settings}) as deployment,
+            connected(deployment) as history,
+        ):
+            await history.install()
+            yield Stage(deployment, proxy, history, folder)
+
+
+async def gather(
+    stage: Stage, requests: Sequence[Request], views: Sequence[View], faults: Sequence[str] = ()
+) -> Evidence:
+    """What was seen from all sides; `faults`: what was wrong with processes."""
+    history = stage.history
+    return Evidence(
+        requests=requests,
+        changes=await history.changes(),
+        stored=await history.stored(),
+        dispatched=await history.dispatched(),
+        effects=stage.effects(),
+        letters=await history.letters(),
+        views=views,
+        deliveries=stage.proxy.deliveries,
+        processes=faults,
+    )
+
+
+async def trial(
+    stack: DevStack, folder: Path, seed: int, tasks: int, seconds: float, mutant: str | None = None
+) -> Report:
+    """`tasks` tasks under a nemesis that rages for `seconds`; then all is healed and the promises checked."""
+    began = time.monotonic()
+    async with stage(stack, folder, seed, {mutants.MUTANT: mutant} if mutant else {}) as here:
+        crew = Crew(here.deployment, CONSUMERS)
+        await crew.is_complete()
+        rng = random.Random(f"{seed} workload")
+        workload = Workload(here.deployment.url, here.deployment.ws_url, tasks, seconds, rng)
+        nemesis = Nemesis(stack, here.deployment, crew, here.proxy, here.armory, seed)
+        async with crew.kept_up():
+            working = asyncio.create_task(workload.run(time.monotonic() + seconds + SETTLE_SECONDS))
+            try:
+                await nemesis.rage(seconds)
+            finally:
+                await working
+            async with connected(here.deployment) as history:
+                here.history = history  # the old connection has not survived
+                await here.settled(SETTLE_SECONDS)
+        await crew.dismiss()
+        async with connected(here.deployment) as history:
+            here.history = history
+            evidence = await gather(here, workload.requests, workload.views, crew.faults + workload.errors)
+    return Report(
+        seed=seed,
+        seconds=time.monotonic() - began,
+        faults=nemesis.faults,
+        statuses=Counter(status for _, status in evidence.stored.values()),
+        tasks=len(evidence.stored),
+        attempts=sum(changes[-1].attempt for changes in histories(evidence).values()),
+        watchers=len(evidence.views),
+        violations=violations(evidence),
+    )
