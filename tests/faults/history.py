@@ -47,6 +47,9 @@ FROM history ORDER BY seq
 
 LETTERS = "SELECT task_id::text, attempt, reason, sent_at IS NOT NULL AS sent FROM dead_letters ORDER BY id"
 
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when its server breaks in the middle of it."""
+
 OPEN = """
 SELECT (SELECT count(*) FROM tasks WHERE outcome IS NULL) + (SELECT count(*) FROM dispatch)
      + (SELECT count(*) FROM dead_letters WHERE sent_at IS NULL)

@@ -24,7 +24,7 @@ from tests.deployment import Deployment, Process
 from tests.faults import failpoints
 from tests.faults.crew import Crew
 from tests.faults.failpoints import Failpoint
-from tests.faults.history import History, connected
+from tests.faults.history import AWAY, History, connected
 from tests.faults.proxy import Ailment, Proxy
 
 LOOK_SECONDS = 0.05
@@ -168,7 +168,7 @@ class Nemesis:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(LOOK_SECONDS)
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*AWAY):
                 async with asyncio.timeout(1), connected(self._deployment) as history:
                     if await sight(history):
                         return

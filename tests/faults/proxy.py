@@ -90,8 +90,8 @@ class Proxy:
                     break
                 writer.write(answer)
                 await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client is gone: killed, most likely
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client is gone, killed most likely, or we end ourselves
         finally:
             writer.transport.abort()
             self._connections.discard(connection)
