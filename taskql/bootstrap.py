@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from taskql.adapters import postgres, redis, sqs
-from taskql.message import NORMAL_QUEUE
 from taskql.ports import (
     DeadLetterStore,
     DispatchStore,
@@ -16,7 +15,9 @@ from taskql.ports import (
     LeaseStore,
     MessageReceiver,
     MessageSender,
+    Outbox,
 )
+from taskql.queues import Queue
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.settings import Settings
@@ -42,7 +43,8 @@ class WorkerServices:
     leases: LeaseStore
     receiver: MessageReceiver
     events: EventSink
-    raise_watermark: Callable[[str, datetime], Awaitable[None]]
+    outbox: Outbox
+    raise_watermark: Callable[[Queue, datetime], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -61,9 +63,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         upkeep = open_upkeep(settings, postgres.PostgresDispatch(engine), sender, events)
         async with upkeep.running():
             yield ApiServices(
-                service=TaskService(
-                    store, postgres.PostgresControl(engine), events, registry, upkeep.relay.offer
-                ),
+                service=TaskService(store, postgres.PostgresControl(engine), events, registry, upkeep.relay),
                 event_source=event_source,
                 dead_letters=postgres.PostgresDeadLetters(engine),
                 pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
@@ -79,8 +79,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
         redis.RedisEventSink(settings.redis_url) as events,
         open_sender(settings) as sender,
         sqs.open_receiver(
-            NORMAL_QUEUE,
-            settings.sqs_queue_url,
+            settings.queue_urls,
             settings.visibility,
             endpoint_url=settings.aws_endpoint_url,
             region=settings.aws_region,
@@ -90,16 +89,18 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
         await wait_until_ready(
             settings.patience,
             postgresql(store),
-            Need("SQS", "SQS_QUEUE_URL or AWS_ENDPOINT_URL", receiver.ping),
+            Need("SQS", "the SQS_*_URL or AWS_ENDPOINT_URL", receiver.ping),
         )
         await postgres.refuse_unmigrated(engine)
         dispatch = postgres.PostgresDispatch(engine)
-        async with open_upkeep(settings, dispatch, sender, events).running():
+        upkeep = open_upkeep(settings, dispatch, sender, events)
+        async with upkeep.running():
             yield WorkerServices(
                 registry=registry,
                 leases=postgres.PostgresLeases(engine),
                 receiver=receiver,
                 events=events,
+                outbox=upkeep.relay,
                 raise_watermark=dispatch.raise_watermark,
             )
 
@@ -123,8 +124,8 @@ def open_upkeep(
 
 def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender]:
     return sqs.open_sender(
-        {NORMAL_QUEUE: settings.sqs_queue_url},
-        settings.sqs_dlq_url,
+        settings.queue_urls,
+        settings.dead_letter_urls,
         endpoint_url=settings.aws_endpoint_url,
         region=settings.aws_region,
     )

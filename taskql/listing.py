@@ -6,15 +6,22 @@ from datetime import datetime
 from uuid import UUID
 
 from taskql.lifecycle import TaskStatus
+from taskql.queues import TaskPriority
 from taskql.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks to list; None is no restriction, an empty collection matches nothing."""
+    """Which tasks to list; None is no restriction, an empty collection matches nothing.
+
+    Of `tags` a task must have all, and so an empty collection restricts nothing.
+    """
 
     status: Collection[TaskStatus] | None = None
     kind: Collection[str] | None = None
+    priority: Collection[TaskPriority] | None = None
+    ordering_key: str | None = None
+    tags: Collection[str] | None = None
     title_contains: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

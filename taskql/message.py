@@ -8,9 +8,6 @@ from uuid import UUID
 
 VERSION = 1
 
-NORMAL_QUEUE = "normal"
-"""The queue that carries tasks unless they ask for another; adapters map the name to a URL."""
-
 
 class ForeignMessage(ValueError):
     """The body is not one that we wrote."""

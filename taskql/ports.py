@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from taskql.listing import Page, PageRequest, TaskFilter
+from taskql.queues import Queue
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
 
 SQS_MAX_BATCH = 10
@@ -22,19 +23,25 @@ MAX_POLL_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A task that wants to be sent: enough to do so, and to tell a stale sending from a new one."""
+    """A task that wants to be sent: enough to do so, and to tell a stale sending from a new one.
+
+    A task that runs in order with others has the group's name and its place there.
+    """
 
     task_id: UUID
-    queue: str
+    queue: Queue
     attempt: int
+    sends: int = 0
+    ordering_group: str | None = None
+    ordering_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The task was stored, with a dispatch row reserved for the process that stored it."""
+    """The task was stored. What may be sent at once is reserved for the process that stored it."""
 
     task: Task
-    dispatch: Dispatch
+    dispatch: Dispatch | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +58,40 @@ class Conflict:
     task_id: UUID
 
 
-Creation = Created | Existing | Conflict
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """One task of several that PostgreSQL would not take, for a reason that nobody foresaw."""
+
+    error: Exception
+
+
+Creation = Created | Existing | Conflict | NotStored
+
+
+class Outbox(Protocol):
+    """The relay of this process, as those see it who have stored something. Never blocks."""
+
+    def offer(self, dispatches: Sequence[Dispatch]) -> None:
+        """Send these soon: they are stored and reserved for this process."""
+        ...
+
+    def wake(self, groups: Collection[str] = ()) -> None:
+        """Look at once for what has become due; in these ordering groups a task has come or gone."""
+        ...
 
 
 class TaskStore(Protocol):
     """The requests of clients."""
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
-        """Store tasks with their dispatch rows in one transaction; an outcome per item, in order."""
+        """Store tasks with their dispatch rows in one transaction; an outcome per item, in order.
+
+        Where that fails, each is stored alone, so that one that can't be stored fails no other.
+        """
+        ...
+
+    async def repeated(self, task: NewTask) -> Existing | Conflict | None:
+        """What a request would meet whose idempotency key is held; None where it is not."""
         ...
 
     async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
@@ -76,10 +109,10 @@ class TaskStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Revived:
-    """A terminal task that is PENDING again, with a dispatch row reserved for this process."""
+    """A terminal task that is PENDING again. What may be sent at once is reserved for this process."""
 
     task: Task
-    dispatch: Dispatch
+    dispatch: Dispatch | None
 
 
 class TaskControl(Protocol):
@@ -182,11 +215,11 @@ class LeaseStore(Protocol):
 
     async def redrive(
         self, task_id: UUID, failed_attempt: int, max_attempts: Mapping[str, int]
-    ) -> TaskEvent | None:
+    ) -> Revived | None:
         """PENDING again, if the task FAILED at that attempt: its dead letter was put back into a queue."""
         ...
 
-    async def bury(self, queue: str, body: str, reason: str) -> None:
+    async def bury(self, queue: Queue, body: str, reason: str) -> None:
         """Keep a message that is not ours as a dead letter."""
         ...
 
@@ -203,7 +236,7 @@ class DeadLetter:
     body: str | None
     task_id: UUID | None
     attempt: int | None
-    queue: str
+    queue: Queue
     at: datetime
 
 
@@ -226,13 +259,21 @@ class DispatchStore(Protocol):
         """Tasks that are due and unsent, reserved for the caller for some seconds, oldest first."""
         ...
 
+    async def unblock(self, groups: Collection[str] | None = None) -> int:
+        """Let the first unfinished task of each of the ordering groups go, or of all groups."""
+        ...
+
     async def mark_sent(self, dispatches: Sequence[Dispatch]) -> None: ...
 
     async def rescue_expired(self, limit: int) -> list[TaskEvent]:
         """Give tasks whose lease has expired their next attempt, or fail them where none is left."""
         ...
 
-    async def raise_watermark(self, queue: str, sent_at: datetime) -> None:
+    async def expire(self, limit: int) -> list[TaskEvent]:
+        """Fail tasks that have not started by their `expires_at`, each with a dead letter."""
+        ...
+
+    async def raise_watermark(self, queue: Queue, sent_at: datetime) -> None:
         """All that was sent to `queue` well before `sent_at` has been delivered, or is lost."""
         ...
 
@@ -248,6 +289,10 @@ class DispatchStore(Protocol):
         ...
 
     async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None: ...
+
+    async def forget_orderings(self, unused_for: timedelta) -> int:
+        """Delete the counters of ordering groups that nothing waits in; answers how many."""
+        ...
 
     async def forget_older(self, age: timedelta, limit: int) -> int:
         """Delete tasks that ended longer ago than `age`, and such dead letters; answers how many tasks."""
@@ -266,10 +311,11 @@ class Message:
 
     body: str
     receipt: str
-    queue: str
+    queue: Queue
     sent_at: datetime
     receive_count: int
     failed_attempt: int | None = None
+    ordering_group: str | None = None
 
 
 class MessageSender(Protocol):
@@ -283,11 +329,9 @@ class MessageSender(Protocol):
 
 
 class MessageReceiver(Protocol):
-    """The receiving half of one queue. Let an open poll finish: a cancelled one can swallow messages."""
+    """The receiving half of the queues. Let an open poll finish: a cancelled one can swallow messages."""
 
-    queue: str
-
-    async def receive(self, limit: int, wait: timedelta) -> list[Message]: ...
+    async def receive(self, queue: Queue, limit: int, wait: timedelta) -> list[Message]: ...
 
     async def acknowledge(self, message: Message) -> None: ...
 

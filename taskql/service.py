@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from taskql.errors import AlreadyFinished, InputIssue, InvalidInput, NotFinished, NotFound, NotRetryable
 from taskql.listing import Page, PageRequest, TaskFilter
-from taskql.ports import Created, Creation, Dispatch, EventSink, Revived, TaskControl, TaskStore
+from taskql.ports import Created, Creation, EventSink, Outbox, Revived, TaskControl, TaskStore
+from taskql.queues import TaskPriority
 from taskql.registry import Registry
 from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
 from taskql.task import JSON, NewTask, Task
@@ -16,6 +18,10 @@ from taskql.task import JSON, NewTask, Task
 MAX_TITLE_CHARS = 255
 MAX_DESCRIPTION_CHARS = 10_000
 MAX_IDEMPOTENCY_KEY_CHARS = 255
+MAX_ORDERING_KEY_CHARS = 128
+MAX_TAGS = 10
+MAX_TAG_CHARS = 64
+MAX_TASKS_AT_ONCE = 500
 MAX_INPUT_BYTES = 256 * 1024
 MAX_MATCHED = 10_000
 DEFAULT_KIND = "process"
@@ -33,7 +39,12 @@ class CreateRequest:
     description: str | None = None
     kind: str = DEFAULT_KIND
     work: JSON = None
+    priority: TaskPriority = TaskPriority.NORMAL
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
     idempotency_key: str | None = None
+    ordering_key: str | None = None
+    tags: Sequence[str] = ()
     sent: JSON = None
 
 
@@ -46,29 +57,50 @@ class TaskService:
         control: TaskControl,
         events: EventSink,
         registry: Registry,
-        offer: Callable[[Sequence[Dispatch]], None],
+        outbox: Outbox,
     ) -> None:
         self._store = store
         self._control = control
         self._events = events
-        self._offer = offer
+        self._outbox = outbox
         self.registry = registry
 
     async def create(self, owner: str, request: CreateRequest) -> Creation:
         """Store one task. Raises InvalidInput, having stored nothing, where the request can't be accepted."""
-        [creation] = await self.create_all([self.checked(owner, request)])
-        return creation
+        [outcome] = await self.create_many(owner, [request])
+        if isinstance(outcome, InvalidInput):
+            raise outcome
+        return outcome
 
-    async def create_all(self, tasks: Sequence[NewTask]) -> list[Creation]:
-        creations = await self._store.create(tasks)
-        created = [creation for creation in creations if isinstance(creation, Created)]
-        self._offer([creation.dispatch for creation in created])
-        for creation in created:
-            self._events.publish(creation.task)
-        return creations
+    async def create_many(
+        self, owner: str, requests: Sequence[CreateRequest]
+    ) -> list[Creation | InvalidInput]:
+        """Store what can be accepted in one transaction; an outcome for each request, in order."""
+        outcomes: list[Creation | InvalidInput | NewTask] = [
+            await self._accepted(owner, request) for request in requests
+        ]
+        wanted = [outcome for outcome in outcomes if isinstance(outcome, NewTask)]
+        creations = iter(await self._store.create(wanted) if wanted else ())
+        answers = [next(creations) if isinstance(each, NewTask) else each for each in outcomes]
+        self._tell(answer for answer in answers if isinstance(answer, Created))
+        return answers
+
+    async def _accepted(self, owner: str, request: CreateRequest) -> NewTask | Creation | InvalidInput:
+        """The request as a task to be stored, or what it meets instead.
+
+        A repeated request is answered as the first one was, though its times may have passed meanwhile.
+        """
+        try:
+            task = self.checked(owner, request)
+        except InvalidInput as error:
+            return error
+        if not (issues := time_issues(request, datetime.now(UTC))):
+            return task
+        repeated = await self._store.repeated(task) if task.idempotency_key is not None else None
+        return repeated or InvalidInput(*issues)
 
     def checked(self, owner: str, request: CreateRequest) -> NewTask:
-        """The request as a task to be stored, every field checked."""
+        """The request as a task to be stored, every field checked but for its times."""
         issues: list[InputIssue] = []
         title = request.title.strip()
         issues += text_issues("title", title, 1, MAX_TITLE_CHARS)
@@ -76,6 +108,13 @@ class TaskService:
             issues += text_issues("description", request.description, 0, MAX_DESCRIPTION_CHARS)
         if request.idempotency_key is not None:
             issues += text_issues("idempotency_key", request.idempotency_key, 1, MAX_IDEMPOTENCY_KEY_CHARS)
+        if request.ordering_key is not None:
+            issues += text_issues("ordering_key", request.ordering_key, 1, MAX_ORDERING_KEY_CHARS)
+            if request.priority is not TaskPriority.NORMAL:
+                issues.append(
+                    (("priority",), f"is {request.priority}; with an orderingKey it must be NORMAL")
+                )
+        issues += tag_issues(request.tags)
         handler = self.registry[request.kind]
         stored: JSON = {}
         try:
@@ -92,6 +131,11 @@ class TaskService:
             description=request.description,
             input=stored,
             max_attempts=handler.max_attempts,
+            priority=request.priority,
+            ordering_key=request.ordering_key,
+            tags=list(dict.fromkeys(request.tags)),
+            run_at=request.run_at,
+            expires_at=request.expires_at,
             idempotency_key=request.idempotency_key,
             request_hash=request_hash(request.sent) if request.idempotency_key is not None else None,
         )
@@ -103,6 +147,8 @@ class TaskService:
             found = await self._existing(owner, task_id)
             raise AlreadyFinished(f"The task is {found.status} already; there is nothing left to cancel.")
         self._events.publish(task)
+        if task.ordering_group is not None:
+            self._outbox.wake([task.ordering_group])
         return task
 
     async def retry(self, owner: str, task_id: UUID) -> Task:
@@ -129,10 +175,17 @@ class TaskService:
 
     async def _revive(self, owner: str, ids: Collection[UUID]) -> list[Revived]:
         revived = await self._control.retry(owner, ids, self.registry.max_attempts)
-        self._offer([each.dispatch for each in revived])
-        for each in revived:
-            self._events.publish(each.task)
+        self._tell(revived)
         return revived
+
+    def _tell(self, stored: Iterable[Created | Revived]) -> None:
+        """Have what is stored sent, and known to its watchers."""
+        found = list(stored)
+        self._outbox.offer([each.dispatch for each in found if each.dispatch is not None])
+        if groups := {group for each in found if (group := each.task.ordering_group) is not None}:
+            self._outbox.wake(groups)
+        for each in found:
+            self._events.publish(each.task)
 
     async def _existing(self, owner: str, task_id: UUID) -> Task:
         if task := await self.get(owner, task_id):
@@ -161,6 +214,27 @@ def text_issues(field: str, text: str, least: int, most: int) -> list[InputIssue
         return [((field,), "is blank; give at least one visible character")]
     if len(text) > most:
         return [((field,), f"has {len(text)} characters; the most is {most}")]
+    return []
+
+
+def tag_issues(tags: Sequence[str]) -> list[InputIssue]:
+    if len(tags) > MAX_TAGS:
+        return [(("tags",), f"has {len(tags)} tags; the most is {MAX_TAGS}")]
+    return [
+        (("tags", str(index)), reason)
+        for index, tag in enumerate(tags)
+        for _, reason in text_issues("tags", tag, 1, MAX_TAG_CHARS)
+    ]
+
+
+def time_issues(request: CreateRequest, now: datetime) -> list[InputIssue]:
+    """What is wrong with the times of a request. A `run_at` that has passed means at once."""
+    if request.expires_at is None:
+        return []
+    if request.expires_at <= now:
+        return [(("expires_at",), "has passed already; give a moment that is still to come")]
+    if request.run_at is not None and request.expires_at <= request.run_at:
+        return [(("expires_at",), "is no later than runAt, so the task could never start")]
     return []
 
 

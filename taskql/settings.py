@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taskql.errors import StartupError
+from taskql.queues import Queue
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -22,7 +23,14 @@ def http_url(text: str) -> str:
     return text
 
 
+def fifo_url(text: str) -> str:
+    if not text.endswith(".fifo"):
+        raise ValueError("a FIFO queue's URL ends in .fifo")
+    return text
+
+
 QueueUrl = Annotated[str, AfterValidator(http_url)]
+FifoQueueUrl = Annotated[QueueUrl, AfterValidator(fifo_url)]
 
 
 class HandlerSettings(BaseSettings):
@@ -45,7 +53,15 @@ class Settings(HandlerSettings):
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
     redis_url: str = Field(description="Redis or Valkey: redis://host:port/0, rediss:// or unix:///path")
     sqs_queue_url: QueueUrl = Field(description="URL of the SQS queue that carries tasks")
+    sqs_high_queue_url: QueueUrl = Field(description="URL of the SQS queue for tasks of priority HIGH")
+    sqs_low_queue_url: QueueUrl = Field(description="URL of the SQS queue for tasks of priority LOW")
+    sqs_fifo_queue_url: FifoQueueUrl = Field(
+        description="URL of the SQS FIFO queue for tasks with an ordering key; it ends in .fifo"
+    )
     sqs_dlq_url: QueueUrl = Field(description="URL of the SQS queue for dead letters")
+    sqs_fifo_dlq_url: FifoQueueUrl = Field(
+        description="URL of the SQS FIFO queue for dead letters of tasks with an ordering key"
+    )
     aws_endpoint_url: str | None = Field(
         None, description="Where AWS is, if not at AWS itself: an emulator's URL"
     )
@@ -104,6 +120,20 @@ class Settings(HandlerSettings):
                 "so that one missed heartbeat does not lose the lease"
             )
         return self
+
+    @property
+    def queue_urls(self) -> dict[Queue, str]:
+        return {
+            Queue.HIGH: self.sqs_high_queue_url,
+            Queue.NORMAL: self.sqs_queue_url,
+            Queue.LOW: self.sqs_low_queue_url,
+            Queue.FIFO: self.sqs_fifo_queue_url,
+        }
+
+    @property
+    def dead_letter_urls(self) -> dict[Queue, str]:
+        """Where the dead letters of each queue go: a FIFO queue's must be a FIFO queue."""
+        return dict.fromkeys(Queue, self.sqs_dlq_url) | {Queue.FIFO: self.sqs_fifo_dlq_url}
 
     @property
     def visibility(self) -> timedelta:

@@ -4,13 +4,14 @@ Invariant: `TaskEvent` holds all that changes in a task's life, `Task` adds what
 the event of a newer version is the task at that version.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from taskql.lifecycle import AttemptOutcome, TaskStatus
+from taskql.queues import Queue, TaskPriority, ordering_group, queue_of
 
 JSON = Any
 """What JSON can express: None, bool, int, float (finite), str, list, dict with str keys."""
@@ -60,6 +61,7 @@ class TaskEvent:
     progress: Progress | None
     result: JSON
     failure: Failure | None
+    expires_at: datetime | None
     updated_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -74,7 +76,20 @@ class Task(TaskEvent):
     title: str
     description: str | None
     input: JSON
+    priority: TaskPriority
+    ordering_key: str | None
+    tags: tuple[str, ...]
+    run_at: datetime | None
     created_at: datetime
+
+    @property
+    def queue(self) -> Queue:
+        return queue_of(self.priority, self.ordering_key)
+
+    @property
+    def ordering_group(self) -> str | None:
+        """What the task runs in order with; None for a task that runs whenever it can."""
+        return ordering_group(self.owner, self.ordering_key)
 
     def at(self, event: TaskEvent) -> "Task":
         """This task as `event` describes it."""
@@ -99,8 +114,21 @@ class NewTask:
     description: str | None
     input: Mapping[str, JSON]
     max_attempts: int
+    priority: TaskPriority = TaskPriority.NORMAL
+    ordering_key: str | None = None
+    tags: Sequence[str] = ()
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
     idempotency_key: str | None = None
     request_hash: bytes | None = None
+
+    @property
+    def queue(self) -> Queue:
+        return queue_of(self.priority, self.ordering_key)
+
+    @property
+    def ordering_group(self) -> str | None:
+        return ordering_group(self.owner, self.ordering_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
 """The relay sends what PostgreSQL says is to be sent: at once what this process has just stored, and by a
-sweep what a crashed process left, what a retry made due, and what waited while SQS was away.
+sweep what has become due, what has become the first of its order, what a crashed process left, and what
+waited while SQS was away.
 
 Invariant: a row counts as sent only after SQS accepted its message; a crash in between sends it twice.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from taskql.ports import SQS_MAX_BATCH, Dispatch, DispatchStore, MessageSender
+from taskql.queues import Queue
 from taskql.upkeep.pace import Backoff
 from taskql.waiting import wait_for
 
-SWEEP_EVERY = timedelta(seconds=1)
+SWEEP_EVERY = timedelta(milliseconds=500)
 SWEEP_ROWS = 500
 PARALLEL_SENDS = 8
 MAX_OFFERED = 10_000
@@ -26,6 +28,8 @@ class Relay:
         self._store = store
         self._sender = sender
         self._offered: list[Dispatch] = []
+        self._stirred: set[str] = set()
+        self._next_sweep = 0.0
         self._awake = asyncio.Event()
         self._sends = asyncio.Semaphore(PARALLEL_SENDS)
 
@@ -38,27 +42,39 @@ class Relay:
         self._offered.extend(dispatches[:room])
         self._awake.set()
 
+    def wake(self, groups: Collection[str] = ()) -> None:
+        """Sweep at once: something has become due; in these ordering groups a task has come or gone."""
+        self._stirred.update(groups)
+        self._next_sweep = 0.0
+        self._awake.set()
+
     async def run(self) -> None:
         """Relay until cancelled."""
         backoff = Backoff()
         loop = asyncio.get_running_loop()
-        next_sweep = loop.time()
+        next_look = 0.0
         while True:
-            await wait_for(self._awake, next_sweep - loop.time())
+            await wait_for(self._awake, self._next_sweep - loop.time())
             try:
                 await self._send_offered()
-                if loop.time() >= next_sweep:
-                    next_sweep = loop.time() + SWEEP_EVERY.total_seconds()
+                if loop.time() >= self._next_sweep:
+                    self._next_sweep = loop.time() + SWEEP_EVERY.total_seconds()
+                    if loop.time() >= next_look:
+                        next_look = self._next_sweep
+                        await self._store.unblock()
                     await self.sweep()
                 backoff.reset()
             except Exception as error:
                 # What was reserved stays in PostgreSQL and is swept once SQS is back.
                 self._offered.clear()
                 await backoff.pause("relay", error)
-                next_sweep = loop.time()
+                self._next_sweep = next_look = 0.0
 
     async def sweep(self) -> None:
         """Send all that is due and that nobody is sending."""
+        if self._stirred:
+            stirred, self._stirred = self._stirred, set()
+            await self._store.unblock(stirred)
         while due := await self._store.reserve_due(SWEEP_ROWS):
             await self._send(due)
             if len(due) < SWEEP_ROWS:
@@ -87,7 +103,7 @@ class Relay:
 
 def batches(dispatches: Sequence[Dispatch]) -> list[Sequence[Dispatch]]:
     """As few batches as SQS allows, each for one queue."""
-    by_queue: dict[str, list[Dispatch]] = defaultdict(list)
+    by_queue: dict[Queue, list[Dispatch]] = defaultdict(list)
     for dispatch in dispatches:
         by_queue[dispatch.queue].append(dispatch)
     return [

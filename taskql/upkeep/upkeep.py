@@ -8,11 +8,14 @@ from taskql.ports import DispatchStore, EventSink, MessageSender
 from taskql.upkeep.dead_letters import DeadLetterRelay
 from taskql.upkeep.pace import repeating
 from taskql.upkeep.relay import Relay
-from taskql.upkeep.rescuer import Rescuer
+from taskql.upkeep.rescuer import Expirer, Rescuer
 from taskql.upkeep.retention import Retention
 
 SWEEP_EVERY = timedelta(seconds=1)
+EXPIRE_EVERY = timedelta(milliseconds=500)
 FORGET_EVERY = timedelta(minutes=1)
+FORGET_ORDERINGS_EVERY = timedelta(hours=1)
+ORDERINGS_KEPT = timedelta(days=1)
 
 
 class Upkeep:
@@ -27,7 +30,9 @@ class Upkeep:
         retention: timedelta | None = None,
     ) -> None:
         self.relay = Relay(store, sender)
+        self._store = store
         self._rescuer = Rescuer(store, events, self.relay, resend_margin)
+        self._expirer = Expirer(store, events)
         self._dead_letters = DeadLetterRelay(store, sender)
         self._retention = Retention(store, retention) if retention is not None else None
 
@@ -39,9 +44,14 @@ class Upkeep:
                 await stack.enter_async_context(repeating(name, step, every))
             yield
 
+    async def _forget_orderings(self) -> None:
+        await self._store.forget_orderings(ORDERINGS_KEPT)
+
     def _loops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]], timedelta]]:
         yield "relay", self.relay.run, SWEEP_EVERY
         yield "rescuer", self._rescuer.step, SWEEP_EVERY
+        yield "expirer", self._expirer.step, EXPIRE_EVERY
+        yield "orderings", self._forget_orderings, FORGET_ORDERINGS_EVERY
         yield "dead letters", self._dead_letters.step, SWEEP_EVERY
         if self._retention is not None:
             yield "retention", self._retention.step, FORGET_EVERY

@@ -12,7 +12,14 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskql.adapters.postgres import PostgresDispatch, PostgresLeases, PostgresTasks, migrate, open_engine
+from taskql.adapters.postgres import (
+    PostgresControl,
+    PostgresDispatch,
+    PostgresLeases,
+    PostgresTasks,
+    migrate,
+    open_engine,
+)
 from taskql.devstack import DevStack
 from taskql.ports import Claimed, Created
 from taskql.task import NewTask, Task
@@ -51,6 +58,7 @@ class Database:
         self.tasks = PostgresTasks(self.engine)
         self.leases = PostgresLeases(self.engine)
         self.dispatch = PostgresDispatch(self.engine)
+        self.control = PostgresControl(self.engine)
 
     async def sql(self, query: str, *values: Any) -> list[Any]:
         """The rows that a statement answers."""
@@ -138,5 +146,5 @@ async def module_database(database_url: str, engine: AsyncEngine) -> AsyncIterat
 @pytest.fixture
 async def db(module_database: Database) -> Database:
     """The module's database, with nothing in it."""
-    await module_database.sql("TRUNCATE tasks, dispatch, dead_letters, watermarks")
+    await module_database.sql("TRUNCATE tasks, dispatch, dead_letters, watermarks, orderings")
     return module_database

@@ -12,11 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskql.adapters.postgres.engine import compact_json, connection
 from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
-from taskql.adapters.postgres.tasks import RESERVED_SECONDS, matching
+from taskql.adapters.postgres.tasks import due, matching
 from taskql.lifecycle import TaskStatus
 from taskql.listing import TaskFilter
-from taskql.message import NORMAL_QUEUE
-from taskql.ports import Dispatch, Revived
+from taskql.ports import Revived
 from taskql.task import Task
 
 CANCEL = text(f"""
@@ -36,7 +35,7 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {TASK_SQL}
 """).columns(*TASK_COLUMNS)
 
-RETRY = revive("id = ANY(:ids) AND owner = :owner AND status IN ('FAILED', 'CANCELLED')")
+RETRY = revive("t.id = ANY(:ids) AND t.owner = :owner AND t.status IN ('FAILED', 'CANCELLED')")
 
 DELETE = text("DELETE FROM tasks WHERE id = :id AND owner = :owner AND outcome IS NOT NULL RETURNING id")
 
@@ -58,13 +57,11 @@ class PostgresControl:
         values = {
             "ids": list(ids),
             "owner": owner,
-            "queue": NORMAL_QUEUE,
-            "reserved": RESERVED_SECONDS,
             "max_attempts": compact_json(dict(max_attempts)),
         }
         async with connection(self._engine) as opened:
-            found = [task_from(row) for row in (await opened.execute(RETRY, values)).mappings()]
-        return [Revived(task, Dispatch(task.id, NORMAL_QUEUE, task.attempt)) for task in found]
+            rows = (await opened.execute(RETRY, values)).mappings().all()
+        return [Revived(task := task_from(row), due(task, row)) for row in rows]
 
     async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
         query = (

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres.engine import connection
-from taskql.adapters.postgres.tables import dead_letters
+from taskql.adapters.postgres.tables import dead_letters, letter_from
 from taskql.ports import DeadLetter
 
 COLUMNS = tuple(dead_letters.c[field.name] for field in fields(DeadLetter))
@@ -25,9 +25,10 @@ class PostgresDeadLetters:
         if after is not None:
             query = query.where(dead_letters.c.id < after)
         async with connection(self._engine) as opened:
-            return [DeadLetter(*row) for row in await opened.execute(query)]
+            return [letter_from(row) for row in (await opened.execute(query)).mappings()]
 
     async def fetch(self, ids: Collection[UUID]) -> dict[UUID, DeadLetter]:
         query = select(*COLUMNS).where(dead_letters.c.id.in_(ids))
         async with connection(self._engine) as opened:
-            return {row.id: DeadLetter(*row) for row in await opened.execute(query)}
+            rows = (await opened.execute(query)).mappings()
+            return {row["id"]: letter_from(row) for row in rows}

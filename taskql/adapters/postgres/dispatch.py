@@ -1,15 +1,26 @@
 """The dispatch rows, as upkeep sees them. SKIP LOCKED lets any number of processes share the work."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.selectable import TextualSelect
 
 from taskql.adapters.postgres.engine import compact_json, connection
-from taskql.adapters.postgres.tables import EVENT_COLUMNS, EVENT_SQL, event_from, failure_json
+from taskql.adapters.postgres.ordering import UNBLOCK, UNBLOCK_ALL
+from taskql.adapters.postgres.tables import (
+    DISPATCH_SQL,
+    EVENT_COLUMNS,
+    EVENT_SQL,
+    dispatch_from,
+    event_from,
+    failure_json,
+    letter_from,
+)
 from taskql.ports import DeadLetter, Dispatch
+from taskql.queues import Queue
 from taskql.task import Failure, TaskEvent
 
 RESERVED_SECONDS = 10
@@ -24,6 +35,12 @@ LOST = Failure(
     retryable=True,
 )
 
+EXPIRED = Failure(
+    "EXPIRED",
+    "The task had not started by its expiresAt. Retry it to run it all the same; it then no longer expires.",
+    retryable=True,
+)
+
 RESERVE_DUE = text(f"""
 WITH due AS (
     SELECT task_id FROM dispatch
@@ -33,7 +50,7 @@ WITH due AS (
 )
 UPDATE dispatch d SET reserved_until = now() + make_interval(secs => {RESERVED_SECONDS})
 FROM due WHERE d.task_id = due.task_id
-RETURNING d.task_id, d.queue, d.attempt
+RETURNING {DISPATCH_SQL}
 """)
 
 # A claim or a delay may have come between reserving and sending: then this sending is history.
@@ -81,6 +98,27 @@ FROM expired WHERE t.id = expired.task_id
 RETURNING {EVENT_SQL}
 """).columns(*EVENT_COLUMNS)
 
+EXPIRE = text(f"""
+WITH expired AS (
+    SELECT d.task_id, d.attempt, d.queue, t.owner, clock_timestamp() AS at
+    FROM dispatch d JOIN tasks t ON t.id = d.task_id
+    WHERE d.expires_at <= now() AND d.lease_expires_at IS NULL
+    ORDER BY d.expires_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+), gone AS (
+    DELETE FROM dispatch d USING expired WHERE d.task_id = expired.task_id
+), letters AS (
+    INSERT INTO dead_letters (reason, task_id, owner, attempt, queue, body, at)
+    SELECT CAST(:reason AS text), task_id, owner, attempt, queue,
+           '{{"task_id": "' || task_id || '", "v": 1}}', at
+    FROM expired
+)
+UPDATE tasks t
+SET status = 'FAILED', outcome = 'FAILED', failure = CAST(:failure AS jsonb), version = t.version + 1,
+    updated_at = expired.at, finished_at = expired.at
+FROM expired WHERE t.id = expired.task_id
+RETURNING {EVENT_SQL}
+""").columns(*EVENT_COLUMNS)
+
 RAISE_WATERMARK = text("""
 INSERT INTO watermarks AS w (queue, sent_at) VALUES (:queue, least(:sent_at, now()))
 ON CONFLICT (queue) DO UPDATE SET sent_at = greatest(w.sent_at, excluded.sent_at)
@@ -123,6 +161,13 @@ DELETE FROM tasks t USING old WHERE t.id = old.id
 """)
 
 
+FORGET_ORDERINGS = text("""
+DELETE FROM orderings o WHERE o.used_at < now() - CAST(:unused_for AS interval)
+AND NOT EXISTS (SELECT FROM dispatch d WHERE d.ordering_group = o.name AND d.blocked)
+AND NOT EXISTS (SELECT FROM dispatch d WHERE d.ordering_group = o.name AND NOT d.blocked)
+""")
+
+
 class PostgresDispatch:
     """DispatchStore over an engine in autocommit."""
 
@@ -132,7 +177,13 @@ class PostgresDispatch:
     async def reserve_due(self, limit: int) -> list[Dispatch]:
         async with connection(self._engine) as opened:
             rows = await opened.execute(RESERVE_DUE, {"limit": limit})
-            return [Dispatch(row.task_id, row.queue, row.attempt) for row in rows]
+            return [dispatch_from(row) for row in rows.mappings()]
+
+    async def unblock(self, groups: Collection[str] | None = None) -> int:
+        async with connection(self._engine) as opened:
+            if groups is None:
+                return (await opened.execute(UNBLOCK_ALL)).rowcount
+            return (await opened.execute(UNBLOCK, {"groups": list(groups)})).rowcount
 
     async def mark_sent(self, dispatches: Sequence[Dispatch]) -> None:
         async with connection(self._engine) as opened:
@@ -145,16 +196,12 @@ class PostgresDispatch:
             )
 
     async def rescue_expired(self, limit: int) -> list[TaskEvent]:
-        values = {
-            "limit": limit,
-            "failure": compact_json(failure_json(LOST)),
-            "reason": f"{LOST.code}: {LOST.message}",
-        }
-        async with connection(self._engine) as opened:
-            rows = await opened.execute(RESCUE, values)
-            return [event_from(row) for row in rows.mappings()]
+        return await self._give_up(RESCUE, LOST, limit)
 
-    async def raise_watermark(self, queue: str, sent_at: datetime) -> None:
+    async def expire(self, limit: int) -> list[TaskEvent]:
+        return await self._give_up(EXPIRE, EXPIRED, limit)
+
+    async def raise_watermark(self, queue: Queue, sent_at: datetime) -> None:
         async with connection(self._engine) as opened:
             await opened.execute(RAISE_WATERMARK, {"queue": queue, "sent_at": sent_at})
 
@@ -163,14 +210,28 @@ class PostgresDispatch:
             found = await opened.execute(RESEND_LOST, {"margin": margin, "limit": limit})
             return found.rowcount
 
+    async def _give_up(self, statement: TextualSelect, failure: Failure, limit: int) -> list[TaskEvent]:
+        values = {
+            "limit": limit,
+            "failure": compact_json(failure_json(failure)),
+            "reason": f"{failure.code}: {failure.message}",
+        }
+        async with connection(self._engine) as opened:
+            rows = await opened.execute(statement, values)
+            return [event_from(row) for row in rows.mappings()]
+
     async def reserve_dead_letters(self, limit: int) -> list[DeadLetter]:
         async with connection(self._engine) as opened:
             rows = await opened.execute(RESERVE_DEAD_LETTERS, {"limit": limit})
-            return [DeadLetter(*row) for row in rows]
+            return [letter_from(row) for row in rows.mappings()]
 
     async def mark_dead_letters_sent(self, ids: Sequence[UUID]) -> None:
         async with connection(self._engine) as opened:
             await opened.execute(MARK_DEAD_LETTERS_SENT, {"ids": list(ids)})
+
+    async def forget_orderings(self, unused_for: timedelta) -> int:
+        async with connection(self._engine) as opened:
+            return (await opened.execute(FORGET_ORDERINGS, {"unused_for": unused_for})).rowcount
 
     async def forget_older(self, age: timedelta, limit: int) -> int:
         async with connection(self._engine) as opened:

@@ -25,9 +25,11 @@ from taskql.adapters.postgres.tables import (
     failure_json,
     task_from,
 )
+from taskql.adapters.postgres.tasks import due
 from taskql.errors import LeaseLost
-from taskql.message import NORMAL_QUEUE, encode
-from taskql.ports import Claim, Claimed, Finished, LeasedElsewhere, NoHandler, NotDue, Unknown
+from taskql.message import encode
+from taskql.ports import Claim, Claimed, Finished, LeasedElsewhere, NoHandler, NotDue, Revived, Unknown
+from taskql.queues import Queue
 from taskql.storable import storable
 from taskql.task import JSON, MAX_ATTEMPTS_KEPT, Failure, Lease, Progress, TaskEvent
 
@@ -54,7 +56,7 @@ CLAIM = text(f"""
 WITH mine AS (
     UPDATE dispatch d
     SET attempt = d.attempt + 1, lease_expires_at = clock_timestamp() + :lease_for,
-        sent_at = coalesce(d.sent_at, now()), reserved_until = NULL
+        sent_at = coalesce(d.sent_at, now()), reserved_until = NULL, expires_at = NULL
     FROM tasks t
     WHERE d.task_id = :id AND t.id = d.task_id AND t.kind = ANY(:kinds) AND d.lease_expires_at IS NULL
       AND d.available_at <= clock_timestamp() AND NOT d.blocked
@@ -79,7 +81,8 @@ WHERE t.id = :id
 
 PUT_OFF = text("""
 UPDATE dispatch
-SET available_at = clock_timestamp() + make_interval(secs => :seconds), sent_at = NULL, reserved_until = NULL
+SET available_at = clock_timestamp() + make_interval(secs => :seconds), sent_at = NULL, reserved_until = NULL,
+    sends = sends + (sent_at IS NULL)::integer
 WHERE task_id = :id AND lease_expires_at IS NULL
 """)
 
@@ -140,7 +143,7 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {EVENT_SQL}
 """).columns(*EVENT_COLUMNS)
 
-REDRIVE = revive("id = :id AND attempt = :attempt AND status = 'FAILED'")
+REDRIVE = revive("t.id = :id AND t.attempt = :attempt AND t.status = 'FAILED'")
 
 BURY = text("INSERT INTO dead_letters (reason, queue, body) VALUES (:reason, :queue, :body)")
 
@@ -220,19 +223,17 @@ class PostgresLeases:
 
     async def redrive(
         self, task_id: UUID, failed_attempt: int, max_attempts: Mapping[str, int]
-    ) -> TaskEvent | None:
+    ) -> Revived | None:
         values = {
             "id": task_id,
             "attempt": failed_attempt,
-            "queue": NORMAL_QUEUE,
-            "reserved": 0,
             "max_attempts": compact_json(dict(max_attempts)),
         }
         async with connection(self._engine) as opened:
             row = (await opened.execute(REDRIVE, values)).mappings().one_or_none()
-        return task_from(row) if row else None
+        return Revived(task := task_from(row), due(task, row)) if row else None
 
-    async def bury(self, queue: str, body: str, reason: str) -> None:
+    async def bury(self, queue: Queue, body: str, reason: str) -> None:
         async with connection(self._engine) as opened:
             await opened.execute(BURY, {"queue": queue, "body": storable(body), "reason": reason})
 

@@ -1,6 +1,6 @@
 """The columns that queries name. The schema itself is in taskql/migrations; a test holds the two together."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import RowMapping
 
 from taskql.lifecycle import TaskStatus
+from taskql.ports import DeadLetter, Dispatch
+from taskql.queues import Queue, TaskPriority
 from taskql.task import EVENT_FIELDS, TASK_FIELDS, Attempt, Failure, Progress, Task, TaskEvent
 
 metadata = MetaData()
@@ -27,6 +29,7 @@ tasks = Table(
     Column("status", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("priority", Text, nullable=False),
+    Column("ordering_key", Text),
     Column("idempotency_key", Text),
     Column("request_hash", LargeBinary),
     Column("attempt", Integer, nullable=False),
@@ -35,6 +38,8 @@ tasks = Table(
     Column("progress", JSONB),
     Column("result", JSON),
     Column("failure", JSONB),
+    Column("run_at", timestamp),
+    Column("expires_at", timestamp),
     Column("created_at", timestamp, nullable=False),
     Column("updated_at", timestamp, nullable=False),
     Column("outcome", Text),
@@ -60,15 +65,34 @@ TASK_SQL = ", ".join(f"t.{name}" for name in TASK_FIELDS)
 EVENT_SQL = ", ".join(f"t.{name}" for name in EVENT_FIELDS)
 """The same, for statements written as text; `t` is the task."""
 
+QUEUE = "CASE WHEN t.ordering_key IS NOT NULL THEN 'fifo' ELSE lower(t.priority) END"
+"""A task's `taskql.queues.queue_of`."""
+
+DISPATCH_SQL = "d.task_id, d.queue, d.attempt, d.sends, d.ordering_group, d.ordering_number"
+"""A dispatch row as a Dispatch; `d` is the row."""
+
 _attempts = TypeAdapter(tuple[Attempt, ...])
 
 
 def task_from(row: RowMapping) -> Task:
-    return Task(**values(row, TASK_FIELDS))
+    found = values(row, TASK_FIELDS)
+    found["priority"] = TaskPriority(found["priority"])
+    found["tags"] = tuple(found["tags"])
+    return Task(**found)
 
 
 def event_from(row: RowMapping) -> TaskEvent:
     return TaskEvent(**values(row, EVENT_FIELDS))
+
+
+def dispatch_from(row: RowMapping) -> Dispatch:
+    found = {field.name: row[field.name] for field in fields(Dispatch)}
+    return Dispatch(**found | {"queue": Queue(found["queue"])})
+
+
+def letter_from(row: RowMapping) -> DeadLetter:
+    found = {field.name: row[field.name] for field in fields(DeadLetter)}
+    return DeadLetter(**found | {"queue": Queue(found["queue"])})
 
 
 def values(row: RowMapping, names: tuple[str, ...]) -> dict[str, Any]:

@@ -1,46 +1,70 @@
 """What clients ask of PostgreSQL: `owner` stands in the WHERE of every request."""
 
+import logging
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Text, column, func, literal, select, text, tuple_
 from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.ordering import place, take_places
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
 from taskql.lifecycle import TERMINAL
 from taskql.listing import Page, PageRequest, Position, TaskFilter
-from taskql.message import NORMAL_QUEUE
-from taskql.ports import Conflict, Created, Creation, Dispatch, Existing
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, NotStored
 from taskql.task import NewTask, Task
 
-RESERVED_SECONDS = 5
-"""How long a new task is left to the process that stored it, before a sweep may send it."""
+log = logging.getLogger(__name__)
+
+IS_DUE = "(t.ordering_key IS NULL AND coalesce(t.run_at <= now(), true))"
+"""Whether a task that has just been stored may be sent; what runs in order has to be unblocked first."""
+
+RESERVED_UNTIL = "now() + interval '5 seconds'"
+"""How long such a task is left to the process that stored it, before a sweep may send it."""
 
 # Rows are inserted in the order of their keys, so that two batches with keys in common can't deadlock; ids
 # are made in the order of the items, so that they sort as the client gave them.
 CREATE = text(f"""
 WITH items AS MATERIALIZED (
-    SELECT item, uuidv7() AS id, owner, kind, title, description, input, max_attempts, key, hash
+    SELECT item, uuidv7() AS id, owner, kind, title, description, input, max_attempts, priority,
+           ordering_key, ordering_group, queue, ARRAY(SELECT jsonb_array_elements_text(tags)) AS tags,
+           run_at, expires_at, key, hash
     FROM unnest(
         CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]),
         CAST(:descriptions AS text[]), CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]),
-        CAST(:keys AS text[]), CAST(:hashes AS bytea[])
-    ) WITH ORDINALITY AS given(owner, kind, title, description, input, max_attempts, key, hash, item)
+        CAST(:priorities AS text[]), CAST(:ordering_keys AS text[]), CAST(:ordering_groups AS text[]),
+        CAST(:queues AS text[]), CAST(:tags AS jsonb[]), CAST(:run_ats AS timestamptz[]),
+        CAST(:expires_ats AS timestamptz[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[])
+    ) WITH ORDINALITY AS given(
+        owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_group, queue,
+        tags, run_at, expires_at, key, hash, item
+    )
+), places AS (
+    {take_places("items")}
+), placed AS (
+    SELECT items.*, {place("item")} AS ordering_number
+    FROM items LEFT JOIN places ON places.name = items.ordering_group
 ), stored AS (
     INSERT INTO tasks AS t
-        (id, owner, kind, title, description, input, max_attempts, idempotency_key, request_hash)
-    SELECT id, owner, kind, title, description, input, max_attempts, key, hash
-    FROM items ORDER BY owner, key, item
+        (id, owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_number,
+         tags, run_at, expires_at, idempotency_key, request_hash)
+    SELECT id, owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_number,
+           tags, run_at, expires_at, key, hash
+    FROM placed ORDER BY owner, key, item
     ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING {TASK_SQL}
 ), dispatched AS (
-    INSERT INTO dispatch (task_id, queue, reserved_until)
-    SELECT id, :queue, now() + make_interval(secs => {RESERVED_SECONDS}) FROM stored
+    INSERT INTO dispatch
+        (task_id, queue, available_at, expires_at, ordering_group, ordering_number, blocked, reserved_until)
+    SELECT id, queue, greatest(placed.run_at, now()), placed.expires_at, ordering_group, ordering_number,
+           ordering_group IS NOT NULL, CASE WHEN {IS_DUE} THEN {RESERVED_UNTIL} END
+    FROM stored AS t JOIN placed USING (id)
 )
-SELECT stored.*, items.item FROM stored JOIN items USING (id)
-""").columns(*TASK_COLUMNS, column("item"))
+SELECT t.*, items.item, {IS_DUE} AS is_due FROM stored AS t JOIN items USING (id)
+""").columns(*TASK_COLUMNS, column("item"), column("is_due"))
 
 
 class PostgresTasks:
@@ -50,6 +74,26 @@ class PostgresTasks:
         self._engine = engine
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        try:
+            return await self._create(tasks)
+        except DBAPIError as error:
+            if len(tasks) == 1:
+                raise
+            log.warning("a batch of %d tasks was refused (%s): one by one", len(tasks), type(error).__name__)
+        return [await self._create_alone(task) for task in tasks]
+
+    async def repeated(self, task: NewTask) -> Existing | Conflict | None:
+        async with connection(self._engine) as opened:
+            return _repeated(task, await _holders(opened, [task]))
+
+    async def _create_alone(self, task: NewTask) -> Creation:
+        try:
+            [creation] = await self._create([task])
+        except DBAPIError as error:
+            return NotStored(error)
+        return creation
+
+    async def _create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         creations: dict[int, Creation] = {}
         async with connection(self._engine) as opened:
             # A holder of a key can be deleted between the insert and the look-up: then the key is free again.
@@ -112,21 +156,29 @@ async def _insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, 
     rows = await opened.execute(
         CREATE,
         {
-            "queue": NORMAL_QUEUE,
             "owners": [task.owner for task in new],
             "kinds": [task.kind for task in new],
             "titles": [task.title for task in new],
             "descriptions": [task.description for task in new],
             "inputs": [compact_json(task.input) for task in new],
             "max_attempts": [task.max_attempts for task in new],
+            "priorities": [task.priority.value for task in new],
+            "ordering_keys": [task.ordering_key for task in new],
+            "ordering_groups": [task.ordering_group for task in new],
+            "queues": [task.queue.value for task in new],
+            "tags": [compact_json(list(task.tags)) for task in new],
+            "run_ats": [task.run_at for task in new],
+            "expires_ats": [task.expires_at for task in new],
             "keys": [task.idempotency_key for task in new],
             "hashes": [task.request_hash for task in new],
         },
     )
-    return {
-        row["item"] - 1: Created(task := task_from(row), Dispatch(task.id, NORMAL_QUEUE, task.attempt))
-        for row in rows.mappings()
-    }
+    return {row["item"] - 1: Created(task := task_from(row), due(task, row)) for row in rows.mappings()}
+
+
+def due(task: Task, row: RowMapping) -> Dispatch | None:
+    """What to send of a task that has just been stored or revived."""
+    return Dispatch(task.id, task.queue, task.attempt) if row["is_due"] else None
 
 
 async def _holders(opened: AsyncConnection, wanted: Sequence[NewTask]) -> dict[tuple[str, str], RowMapping]:
@@ -157,6 +209,13 @@ def matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
         conditions.append(column.in_([status.value for status in filter.status]))
     if filter.kind is not None:
         conditions.append(tasks.c.kind.in_(filter.kind))
+    if filter.priority is not None:
+        conditions.append(tasks.c.priority.in_([priority.value for priority in filter.priority]))
+    if filter.ordering_key is not None:
+        conditions.append(tasks.c.ordering_key == filter.ordering_key)
+    if filter.tags:
+        # Said apart, lest the planner miss the index, which passes over tasks without tags.
+        conditions += [tasks.c.tags != [], tasks.c.tags.contains(list(filter.tags))]
     if filter.title_contains is not None:
         part = literal(filter.title_contains, Text)
         conditions.append(func.strpos(_without_case(tasks.c.title), _without_case(part)) > 0)

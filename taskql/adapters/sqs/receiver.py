@@ -1,8 +1,9 @@
-"""Receives the messages of one queue, and gives them back or away.
+"""Receives the messages of the queues, and gives them back or away.
 
 Invariant: acknowledging and hiding never wait behind a long poll; they have a client of their own.
 """
 
+import asyncio
 import logging
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 from taskql.adapters.sqs.client import Refused, SqsClient, open_client
 from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
+from taskql.queues import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -26,26 +28,30 @@ class SqsReceiver:
     """MessageReceiver over SQS; a received message stays hidden for `visibility`."""
 
     def __init__(
-        self, queue: str, url: str, visibility: timedelta, *, polling: SqsClient, control: SqsClient
+        self,
+        queue_urls: Mapping[Queue, str],
+        visibility: timedelta,
+        *,
+        polling: SqsClient,
+        control: SqsClient,
     ) -> None:
-        self.queue = queue
-        self._url = url
+        self._queue_urls = queue_urls
         self._visibility = visibility
         self._polling = polling
         self._control = control
 
-    async def receive(self, limit: int, wait: timedelta) -> list[Message]:
+    async def receive(self, queue: Queue, limit: int, wait: timedelta) -> list[Message]:
         """Up to `limit` messages, at most ten, as soon as there is one; none after `wait` (up to 20 s)."""
         answer = await self._polling.request(
             "receive_message",
-            QueueUrl=self._url,
+            QueueUrl=self._queue_urls[queue],
             MaxNumberOfMessages=min(limit, SQS_MAX_BATCH),
             WaitTimeSeconds=min(whole_seconds(wait), MAX_POLL_SECONDS),
             VisibilityTimeout=whole_seconds(self._visibility),
-            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "MessageGroupId"],
             MessageAttributeNames=["attempt"],
         )
-        return [self._message(found) for found in answer.get("Messages", [])]
+        return [message_from(queue, found) for found in answer.get("Messages", [])]
 
     async def acknowledge(self, message: Message) -> None:
         await self._dispose("delete_message", message)
@@ -56,30 +62,35 @@ class SqsReceiver:
         await self._dispose("change_message_visibility", message, VisibilityTimeout=seconds)
 
     async def ping(self) -> None:
-        """Raises Unavailable unless SQS answers and has the queue."""
-        await self._control.ping(self._url)
+        """Raises Unavailable unless SQS answers and has every queue."""
+        await asyncio.gather(*map(self._control.ping, self._queue_urls.values()))
 
     async def _dispose(self, operation: str, message: Message, **arguments: Any) -> None:
         """A stale receipt is harmless: the lease in PostgreSQL decides what becomes of the task."""
         try:
             await self._control.request(
-                operation, QueueUrl=self._url, ReceiptHandle=message.receipt, **arguments
+                operation,
+                QueueUrl=self._queue_urls[message.queue],
+                ReceiptHandle=message.receipt,
+                **arguments,
             )
         except Refused as error:
             if error.code not in STALE:
                 raise
             logger.debug("The message has moved on: %s", error)
 
-    def _message(self, found: Any) -> Message:
-        sent_at = int(found["Attributes"]["SentTimestamp"]) / 1000
-        return Message(
-            body=found["Body"],
-            receipt=found["ReceiptHandle"],
-            queue=self.queue,
-            sent_at=datetime.fromtimestamp(sent_at, UTC),
-            receive_count=int(found["Attributes"]["ApproximateReceiveCount"]),
-            failed_attempt=failed_attempt(found.get("MessageAttributes", {})),
-        )
+
+def message_from(queue: Queue, found: Any) -> Message:
+    sent_at = int(found["Attributes"]["SentTimestamp"]) / 1000
+    return Message(
+        body=found["Body"],
+        receipt=found["ReceiptHandle"],
+        queue=queue,
+        sent_at=datetime.fromtimestamp(sent_at, UTC),
+        receive_count=int(found["Attributes"]["ApproximateReceiveCount"]),
+        failed_attempt=failed_attempt(found.get("MessageAttributes", {})),
+        ordering_group=found["Attributes"].get("MessageGroupId"),
+    )
 
 
 def failed_attempt(attributes: Mapping[str, Any]) -> int | None:
@@ -95,20 +106,21 @@ def whole_seconds(duration: timedelta) -> int:
 
 @asynccontextmanager
 async def open_receiver(
-    queue: str,
-    url: str,
+    queue_urls: Mapping[Queue, str],
     visibility: timedelta,
     *,
-    polls: int = 1,
     endpoint_url: str | None = None,
     region: str | None = None,
 ) -> AsyncIterator[SqsReceiver]:
-    """A receiver with room for `polls` long polls at a time."""
+    """A receiver with room for a long poll on each queue at a time, and a short one beside it."""
     longest_wait = timedelta(seconds=MAX_POLL_SECONDS)
     async with (
         open_client(
-            endpoint_url=endpoint_url, region=region, connections=polls, longest_wait=longest_wait
+            endpoint_url=endpoint_url,
+            region=region,
+            connections=2 * len(queue_urls),
+            longest_wait=longest_wait,
         ) as polling,
         open_client(endpoint_url=endpoint_url, region=region, connections=CONTROL_CONNECTIONS) as control,
     ):
-        yield SqsReceiver(queue, url, visibility, polling=polling, control=control)
+        yield SqsReceiver(queue_urls, visibility, polling=polling, control=control)

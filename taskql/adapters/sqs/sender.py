@@ -15,6 +15,7 @@ from taskql.adapters.sqs.client import SqsClient, open_client
 from taskql.errors import Unavailable
 from taskql.message import encode
 from taskql.ports import DeadLetter, Dispatch
+from taskql.queues import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,16 @@ UNSENDABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 class SqsSender:
-    """MessageSender over SQS; `queue_urls` names each queue that tasks are dispatched to."""
+    """MessageSender over SQS. For each queue, `queue_urls` says where its tasks go, `dead_letter_urls` where
+    its dead letters.
+    """
 
-    def __init__(self, client: SqsClient, queue_urls: Mapping[str, str], dead_letter_url: str) -> None:
+    def __init__(
+        self, client: SqsClient, queue_urls: Mapping[Queue, str], dead_letter_urls: Mapping[Queue, str]
+    ) -> None:
         self._client = client
         self._queue_urls = queue_urls
-        self._dead_letter_url = dead_letter_url
+        self._dead_letter_urls = dead_letter_urls
 
     async def send(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
         """Send up to ten to one queue; answers those accepted. Raises Unavailable if none was."""
@@ -40,7 +45,7 @@ class SqsSender:
             return []
         [queue] = {dispatch.queue for dispatch in dispatches}
         entries = [
-            {"Id": str(index), "MessageBody": encode(dispatch.task_id)}
+            {"Id": str(index), "MessageBody": encode(dispatch.task_id), **order(dispatch)}
             for index, dispatch in enumerate(dispatches)
         ]
         answer = await self._client.request(
@@ -71,10 +76,30 @@ class SqsSender:
     async def _send_letter(self, letter: DeadLetter) -> None:
         await self._client.request(
             "send_message",
-            QueueUrl=self._dead_letter_url,
+            QueueUrl=self._dead_letter_urls[letter.queue],
             MessageBody=sendable(letter.body or "", MAX_MESSAGE_BYTES - MAX_REASON_BYTES - ATTRIBUTES_BYTES),
             MessageAttributes=attributes(letter),
+            **burial(letter),
         )
+
+
+def order(dispatch: Dispatch) -> dict[str, str]:
+    """What a FIFO queue wants to know of a task; each sending is a message of its own."""
+    if dispatch.queue is not Queue.FIFO:
+        return {}
+    assert dispatch.ordering_group is not None
+    sending = (dispatch.task_id, dispatch.ordering_number, dispatch.attempt, dispatch.sends)
+    return {
+        "MessageGroupId": dispatch.ordering_group,
+        "MessageDeduplicationId": ".".join(map(str, sending)),
+    }
+
+
+def burial(letter: DeadLetter) -> dict[str, str]:
+    """What a FIFO queue wants to know of a dead letter: none waits for another."""
+    if letter.queue is not Queue.FIFO:
+        return {}
+    return {"MessageGroupId": str(letter.id), "MessageDeduplicationId": str(letter.id)}
 
 
 def attributes(letter: DeadLetter) -> dict[str, Any]:
@@ -95,11 +120,11 @@ def sendable(text: str, max_bytes: int) -> str:
 
 @asynccontextmanager
 async def open_sender(
-    queue_urls: Mapping[str, str],
-    dead_letter_url: str,
+    queue_urls: Mapping[Queue, str],
+    dead_letter_urls: Mapping[Queue, str],
     *,
     endpoint_url: str | None = None,
     region: str | None = None,
 ) -> AsyncIterator[SqsSender]:
     async with open_client(endpoint_url=endpoint_url, region=region) as client:
-        yield SqsSender(client, queue_urls, dead_letter_url)
+        yield SqsSender(client, queue_urls, dead_letter_urls)

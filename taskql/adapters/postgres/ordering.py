@@ -1,0 +1,56 @@
+"""Tasks that run one after another: their places in the order, as SQL.
+
+A place is taken under a lock on the group's row that is held to the commit. So whoever sees a task sees all
+with lower numbers that have not ended: the first of a group stays the first until it ends. At most one task
+of a group is not blocked, which a unique index enforces.
+"""
+
+from sqlalchemy import text
+
+ORDERING_GROUP = """
+    encode(sha256(convert_to(char_length(t.owner) || ':' || t.owner || t.ordering_key, 'UTF8')), 'hex')
+"""
+"""The task's `taskql.queues.ordering_group`; null for one without an ordering key. `t` is the task."""
+
+
+def take_places(wanted: str) -> str:
+    """The statement that takes the next places of the groups in `wanted`, a table with `ordering_group`."""
+    return f"""
+    INSERT INTO orderings AS o (name, number)
+    SELECT ordering_group, count(*) FROM {wanted}
+    WHERE ordering_group IS NOT NULL GROUP BY ordering_group ORDER BY ordering_group
+    ON CONFLICT (name) DO UPDATE SET number = o.number + excluded.number, used_at = now()
+    RETURNING name, number
+    """
+
+
+def place(within: str) -> str:
+    """Each row's number, given that `places` holds the last one taken; rows come in the order of `within`."""
+    return f"places.number + 1 - row_number() OVER (PARTITION BY ordering_group ORDER BY {within} DESC)"
+
+
+UNBLOCK_FIRST = """
+), mine AS (
+    SELECT d.task_id FROM dispatch d JOIN (
+        SELECT first.task_id FROM groups CROSS JOIN LATERAL (
+            SELECT task_id FROM dispatch b WHERE b.blocked AND b.ordering_group = groups.name
+            ORDER BY ordering_number LIMIT 1
+        ) first
+        WHERE NOT EXISTS (SELECT FROM dispatch u WHERE NOT u.blocked AND u.ordering_group = groups.name)
+    ) firsts ON d.task_id = firsts.task_id
+    WHERE d.blocked ORDER BY d.task_id FOR UPDATE OF d SKIP LOCKED
+)
+UPDATE dispatch d SET blocked = false FROM mine WHERE d.task_id = mine.task_id
+"""
+
+UNBLOCK = text(f"WITH groups AS (SELECT unnest(CAST(:groups AS text[])) AS name {UNBLOCK_FIRST}")
+
+# Goes from one group that has blocked tasks to the next, by the index, however many are blocked in each.
+UNBLOCK_ALL = text(f"""
+WITH RECURSIVE groups AS (
+    (SELECT ordering_group AS name FROM dispatch WHERE blocked ORDER BY ordering_group LIMIT 1)
+    UNION ALL
+    SELECT (SELECT d.ordering_group FROM dispatch d WHERE d.blocked AND d.ordering_group > groups.name
+            ORDER BY d.ordering_group LIMIT 1)
+    FROM groups WHERE groups.name IS NOT NULL
+{UNBLOCK_FIRST}""")
