@@ -277,6 +277,10 @@ class DispatchStore(Protocol):
         """All that was sent to `queue` well before `sent_at` has been delivered, or is lost."""
         ...
 
+    async def silent_queues(self, margin: timedelta) -> list[Queue]:
+        """Queues with tasks that were sent more than `margin` ago, and no news since how far they are."""
+        ...
+
     async def resend_lost(self, margin: timedelta, limit: int) -> int:
         """Make tasks due again that were sent more than `margin` before their queue's watermark.
 
@@ -326,6 +330,10 @@ class MessageSender(Protocol):
         ...
 
     async def send_dead_letters(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]: ...
+
+    async def is_empty(self, queue: Queue) -> bool:
+        """Whether the queue holds no message, not even one that somebody is at work on."""
+        ...
 
 
 class MessageReceiver(Protocol):

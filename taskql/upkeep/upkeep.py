@@ -10,8 +10,10 @@ from taskql.upkeep.pace import repeating
 from taskql.upkeep.relay import Relay
 from taskql.upkeep.rescuer import Expirer, Rescuer
 from taskql.upkeep.retention import Retention
+from taskql.upkeep.silence import SilentQueues
 
 SWEEP_EVERY = timedelta(seconds=1)
+ASK_EVERY = timedelta(seconds=5)
 EXPIRE_EVERY = timedelta(milliseconds=500)
 FORGET_EVERY = timedelta(minutes=1)
 FORGET_ORDERINGS_EVERY = timedelta(hours=1)
@@ -32,6 +34,7 @@ class Upkeep:
         self.relay = Relay(store, sender)
         self._store = store
         self._rescuer = Rescuer(store, events, self.relay, resend_margin)
+        self._silence = SilentQueues(store, sender, resend_margin)
         self._expirer = Expirer(store, events)
         self._dead_letters = DeadLetterRelay(store, sender)
         self._retention = Retention(store, retention) if retention is not None else None
@@ -50,6 +53,7 @@ class Upkeep:
     def _loops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]], timedelta]]:
         yield "relay", self.relay.run, SWEEP_EVERY
         yield "rescuer", self._rescuer.step, SWEEP_EVERY
+        yield "silent queues", self._silence.step, ASK_EVERY
         yield "expirer", self._expirer.step, EXPIRE_EVERY
         yield "orderings", self._forget_orderings, FORGET_ORDERINGS_EVERY
         yield "dead letters", self._dead_letters.step, SWEEP_EVERY

@@ -124,6 +124,12 @@ INSERT INTO watermarks AS w (queue, sent_at) VALUES (:queue, least(:sent_at, now
 ON CONFLICT (queue) DO UPDATE SET sent_at = greatest(w.sent_at, excluded.sent_at)
 """)
 
+SILENT_QUEUES = text("""
+SELECT DISTINCT d.queue FROM dispatch d LEFT JOIN watermarks w ON w.queue = d.queue
+WHERE d.lease_expires_at IS NULL AND d.sent_at < now() - CAST(:margin AS interval)
+  AND (w.sent_at IS NULL OR w.sent_at < now() - CAST(:margin AS interval))
+""")
+
 RESEND_LOST = text(f"""
 WITH lost AS (
     SELECT d.task_id FROM dispatch d JOIN watermarks w ON w.queue = d.queue
@@ -204,6 +210,10 @@ class PostgresDispatch:
     async def raise_watermark(self, queue: Queue, sent_at: datetime) -> None:
         async with connection(self._engine) as opened:
             await opened.execute(RAISE_WATERMARK, {"queue": queue, "sent_at": sent_at})
+
+    async def silent_queues(self, margin: timedelta) -> list[Queue]:
+        async with connection(self._engine) as opened:
+            return [Queue(row.queue) for row in await opened.execute(SILENT_QUEUES, {"margin": margin})]
 
     async def resend_lost(self, margin: timedelta, limit: int) -> int:
         async with connection(self._engine) as opened:

@@ -23,6 +23,11 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_REASON_BYTES = 2_000
 # SQS counts the attributes' names, types and values in; ours take less than this besides the reason.
 ATTRIBUTES_BYTES = 500
+COUNTS = [
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+]
 UNSENDABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What SQS refuses in a body or an attribute: the characters that XML 1.0 has not."""
 
@@ -68,6 +73,13 @@ class SqsSender:
         for failure in failures:
             logger.warning("A dead letter was not accepted: %s", failure)
         return [letter for letter, outcome in zip(letters, outcomes, strict=True) if outcome is None]
+
+    async def is_empty(self, queue: Queue) -> bool:
+        """Whether the queue holds no message, hidden and delayed ones included."""
+        answer = await self._client.request(
+            "get_queue_attributes", QueueUrl=self._queue_urls[queue], AttributeNames=COUNTS
+        )
+        return not any(int(answer["Attributes"][name]) for name in COUNTS)
 
     async def ping(self) -> None:
         """Raises Unavailable unless SQS answers and has every queue that tasks are dispatched to."""
