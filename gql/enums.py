@@ -5,8 +5,9 @@ from enum import Enum
 import strawberry
 
 from taskql.lifecycle import AttemptOutcome, TaskStatus
+from taskql.queues import TaskPriority
 
-__all__ = ["AttemptOutcome", "TaskOrder", "TaskStatus", "UserErrorCode"]
+__all__ = ["AttemptOutcome", "TaskOrder", "TaskPriority", "TaskStatus", "UserErrorCode"]
 
 
 def described(enum: type[Enum], description: str, values: dict[Enum, str]) -> None:
@@ -39,6 +40,15 @@ described(
         AttemptOutcome.RELEASED: "Its worker stopped and gave the task back; the attempt doesn't count.",
     },
 )
+described(
+    TaskPriority,
+    "How soon a task is taken up while others wait. A lower priority waits longer, but never for ever.",
+    {
+        TaskPriority.HIGH: "Before the others: workers give most of their room to these.",
+        TaskPriority.NORMAL: "As it comes; what tasks with an orderingKey have.",
+        TaskPriority.LOW: "When there is room: for what can wait.",
+    },
+)
 
 
 @strawberry.enum(description="How a listing is sorted.")
@@ -50,7 +60,7 @@ class TaskOrder(Enum):
 @strawberry.enum(description="What kept a mutation from doing what was asked.")
 class UserErrorCode(Enum):
     INVALID = strawberry.enum_value(
-        "INVALID", description="An input field holds what can't be accepted; nothing was stored."
+        "INVALID", description="The input, or this part of it, can't be accepted; nothing of it was stored."
     )
     NOT_FOUND = strawberry.enum_value(
         "NOT_FOUND", description="There is no such task, or it is not yours; the two look the same."

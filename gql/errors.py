@@ -117,10 +117,16 @@ def presentation(error: GraphQLError, cause: Exception) -> Presentation | None:
 
 
 def masked(error: GraphQLError, cause: Exception) -> GraphQLError:
-    incident = uuid4().hex
-    logger.error("Answered INTERNAL %s at %s", incident, error.path, exc_info=cause)
+    incident = logged(f"Answered INTERNAL at {error.path}", cause)
     message = f"Something went wrong on our side; it is logged as {incident}."
     return located_like(error, message, {"code": ErrorCode.INTERNAL.value, "id": incident})
+
+
+def logged(what: str, error: Exception) -> str:
+    """Log what nobody foresaw; answers the id under which a client's answer and the log have it."""
+    incident = uuid4().hex
+    logger.error("%s: %s", what, incident, exc_info=error)
+    return incident
 
 
 def root_cause(error: GraphQLError) -> Exception:

@@ -7,10 +7,17 @@ from typing import Any, Self
 import strawberry
 from strawberry.types.arguments import InputContext
 
-from gql.enums import TaskStatus
+from gql.enums import TaskPriority, TaskStatus
 from gql.errors import BadUserInput
 from gql.scalars import checked_text
 from taskql.listing import TaskFilter as Filter
+from taskql.service import (
+    MAX_IDEMPOTENCY_KEY_CHARS,
+    MAX_ORDERING_KEY_CHARS,
+    MAX_TAG_CHARS,
+    MAX_TAGS,
+    MAX_TASKS_AT_ONCE,
+)
 from taskql.task import JSON
 
 MAX_TITLE_CONTAINS_CHARS = 255
@@ -54,12 +61,47 @@ class CreateTaskInput:
     work: TaskWorkInput | None = strawberry.field(
         description="What to do. Left out, it is the kind `process`."
     )
+    priority: TaskPriority = strawberry.field(
+        default=TaskPriority.NORMAL,
+        description="How soon it is taken up while others wait. With an `orderingKey` it must be NORMAL.",
+    )
+    run_at: datetime | None = strawberry.field(
+        description=(
+            "Not to be started before this moment, however far ahead. One that has passed means at once."
+        )
+    )
+    expires_at: datetime | None = strawberry.field(
+        description=(
+            "If no attempt has started by this moment, the task is FAILED with the code EXPIRED. It must be "
+            "still to come, and later than `runAt`. Whatever has started in time may end later."
+        )
+    )
     idempotency_key: str | None = strawberry.field(
         description=(
-            "Makes it safe to send this again: 1 to 255 characters of your own, the same for each try. The "
-            "same key with the same input answers with the task of the first time, and `created` is false; "
-            "with another input it is an IDEMPOTENCY_CONFLICT."
+            f"Makes it safe to send this again: 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters of your own, the "
+            "same for each try. The same key with the same input answers with the task of the first time, "
+            "and `created` is false; with another input it is an IDEMPOTENCY_CONFLICT."
         ),
+    )
+    ordering_key: str | None = strawberry.field(
+        description=(
+            f"Your tasks with the same key, 1 to {MAX_ORDERING_KEY_CHARS} characters, run one after another "
+            "in the order of their creation: each waits until the one before it is terminal, its retries and "
+            "its `runAt` included. A task that `retryTask` tries again joins the end."
+        )
+    )
+    tags: list[str] | None = strawberry.field(
+        description=(
+            f"Words of your own to find it by: up to {MAX_TAGS}, of 1 to {MAX_TAG_CHARS} characters each. "
+            "Repeated ones are kept once."
+        )
+    )
+
+
+@strawberry.input(description="Many tasks to be done.")
+class CreateTasksInput:
+    tasks: list[CreateTaskInput] = strawberry.field(
+        description=f"Up to {MAX_TASKS_AT_ONCE}; of a longer list nothing is stored."
     )
 
 
@@ -88,6 +130,18 @@ class TaskFilter:
     kind: list[str] | None = strawberry.field(
         description="Of one of these kinds; of an empty list, no task is."
     )
+    priority: list[TaskPriority] | None = strawberry.field(
+        description="Of one of these priorities; of an empty list, no task is."
+    )
+    ordering_key: str | None = strawberry.field(
+        description=f"With exactly this ordering key, 1 to {MAX_ORDERING_KEY_CHARS} characters."
+    )
+    tags: list[str] | None = strawberry.field(
+        description=(
+            f"With every one of these tags, up to {MAX_TAGS} of 1 to {MAX_TAG_CHARS} characters, exactly as "
+            "they were given; an empty list leaves nothing out."
+        )
+    )
     title_contains: str | None = strawberry.field(
         description="Has this text, 1 to 255 characters, somewhere in its title; capitals don't matter.",
     )
@@ -97,20 +151,34 @@ class TaskFilter:
 
     def checked(self) -> Filter:
         """The filter as the service takes it. Raises BadUserInput where the store could not compare."""
-        text = self.title_contains
-        if text is not None and not 1 <= len(text) <= MAX_TITLE_CONTAINS_CHARS:
-            raise BadUserInput(
-                f"`filter.titleContains` has {len(text)} characters; "
-                f"give 1 to {MAX_TITLE_CONTAINS_CHARS}, or leave it out."
-            )
         return Filter(
             status=self.status,
             kind=self.kind and [checked_text("filter.kind", kind) for kind in self.kind],
-            title_contains=text and checked_text("filter.titleContains", text),
+            priority=self.priority,
+            ordering_key=short("filter.orderingKey", self.ordering_key, MAX_ORDERING_KEY_CHARS),
+            tags=self.tags and checked_tags(self.tags),
+            title_contains=short("filter.titleContains", self.title_contains, MAX_TITLE_CONTAINS_CHARS),
             created_after=self.created_after,
             created_before=self.created_before,
             updated_after=self.updated_after,
         )
+
+
+def checked_tags(tags: list[str]) -> list[str]:
+    if len(tags) > MAX_TAGS:
+        raise BadUserInput(f"`filter.tags` has {len(tags)} tags; give at most {MAX_TAGS}: no task has more.")
+    for tag in tags:
+        short("filter.tags", tag, MAX_TAG_CHARS)
+    return tags
+
+
+def short(argument: str, text: str | None, most: int) -> str | None:
+    """The text, where there is one, no longer than what it is compared with. Raises BadUserInput."""
+    if text is None:
+        return None
+    if not 1 <= len(text) <= most:
+        raise BadUserInput(f"`{argument}` has {len(text)} characters; give 1 to {most}, or leave it out.")
+    return checked_text(argument, text)
 
 
 @strawberry.input(description="Which FAILED tasks to try again.")

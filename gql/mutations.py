@@ -6,11 +6,13 @@ from uuid import UUID
 import strawberry
 
 from gql.context import Info
+from gql.creation import create_request, payload_of, sent_tasks
 from gql.errors import BadUserInput
 from gql.inputs import (
     MAX_REDRIVEN,
     CancelTaskInput,
     CreateTaskInput,
+    CreateTasksInput,
     DeleteTaskInput,
     RedriveTasksInput,
     RetryTaskInput,
@@ -19,16 +21,17 @@ from gql.kinds import Kinds
 from gql.payloads import (
     CancelTaskPayload,
     CreateTaskPayload,
+    CreateTasksPayload,
     DeleteTaskPayload,
     RedriveTasksPayload,
     RetryTaskPayload,
 )
+from gql.request import MAX_REQUEST_BYTES
 from gql.scalars import parse_task_id
-from gql.user_errors import UserError, invalid, refusal
+from gql.user_errors import INPUT, UserError, invalid, refusal
 from taskql.errors import InvalidInput, Refusal
 from taskql.listing import TaskFilter as Filter
-from taskql.service import DEFAULT_KIND, CreateRequest
-from taskql.task import JSON
+from taskql.service import MAX_TASKS_AT_ONCE
 
 
 @strawberry.type(description="What changes something.")
@@ -46,9 +49,35 @@ class Mutation:
     ) -> CreateTaskPayload:
         request = create_request(input, info.sent("input"), info.kinds)
         try:
-            return CreateTaskPayload.of(await info.service.create(info.owner, request))
+            return payload_of(await info.service.create(info.owner, request), info.kinds)
         except InvalidInput as error:
-            return CreateTaskPayload.refused([invalid(issue, info.kinds) for issue in error.issues])
+            return payload_of(error, info.kinds)
+
+    @strawberry.mutation(
+        description=(
+            f"Ask for up to {MAX_TASKS_AT_ONCE} tasks at once, each as `createTask` does. They are stored in "
+            "one transaction; one that can't be accepted holds up no other. Send them as a variable, since "
+            f"the size of a document is limited; the whole request may have {MAX_REQUEST_BYTES:,} bytes."
+        )
+    )
+    async def create_tasks(
+        self,
+        info: Info,
+        input: Annotated[CreateTasksInput, strawberry.argument(description="What is to be done.")],
+    ) -> CreateTasksPayload:
+        if (found := len(input.tasks)) > MAX_TASKS_AT_ONCE:
+            reason = f"has {found} tasks; the most is {MAX_TASKS_AT_ONCE}, so split them up"
+            return CreateTasksPayload(results=[], user_errors=[invalid((("tasks",), reason), info.kinds)])
+        requests = [
+            create_request(task, sent, info.kinds)
+            for task, sent in zip(input.tasks, sent_tasks(info.sent("input")), strict=True)
+        ]
+        outcomes = await info.service.create_many(info.owner, requests)
+        results = [
+            payload_of(outcome, info.kinds, (*INPUT, "tasks", str(index)))
+            for index, outcome in enumerate(outcomes)
+        ]
+        return CreateTasksPayload(results=results, user_errors=[])
 
     @strawberry.mutation(
         description=(
@@ -121,17 +150,6 @@ class Mutation:
         except (Refusal, InvalidInput) as error:
             return DeleteTaskPayload(deleted_id=None, user_errors=user_errors(error, info.kinds))
         return DeleteTaskPayload(deleted_id=input.id, user_errors=[])
-
-
-def create_request(input: CreateTaskInput, sent: JSON, kinds: Kinds) -> CreateRequest:
-    return CreateRequest(
-        title=input.title,
-        description=input.description,
-        kind=input.work.kind if input.work else DEFAULT_KIND,
-        work=kinds.from_client(input.work) if input.work else None,
-        idempotency_key=input.idempotency_key,
-        sent=sent,
-    )
 
 
 def checked_id(text: str) -> UUID:

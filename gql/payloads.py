@@ -1,14 +1,12 @@
 """What mutations answer with."""
 
-from collections.abc import Sequence
 from typing import Self
 
 import strawberry
 
 from gql.types import Task
-from gql.user_errors import UserError, idempotency_conflict
+from gql.user_errors import UserError
 from taskql import task as values
-from taskql.ports import Conflict, Created, Creation, Existing
 
 
 @strawberry.type(description="What became of a createTask.")
@@ -23,18 +21,25 @@ class CreateTaskPayload:
     user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
 
     @classmethod
-    def of(cls, creation: Creation) -> Self:
-        match creation:
-            case Created(task):
-                return cls(task=task, created=True, user_errors=[])
-            case Existing(task):
-                return cls(task=task, created=False, user_errors=[])
-            case Conflict(task_id):
-                return cls.refused([idempotency_conflict(task_id)])
+    def stored(cls, task: values.Task, *, created: bool) -> Self:
+        return cls(task=task, created=created, user_errors=[])
 
     @classmethod
-    def refused(cls, errors: Sequence[UserError]) -> Self:
+    def refused(cls, *errors: UserError) -> Self:
         return cls(task=None, created=False, user_errors=list(errors))
+
+
+@strawberry.type(description="What became of a createTasks.")
+class CreateTasksPayload:
+    results: list[CreateTaskPayload] = strawberry.field(
+        description="What became of each task, in the order given; empty if there are userErrors here."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        description=(
+            "What kept all of them from being stored. What is wrong with one task is in its own result, "
+            'with a `field` like `["input", "tasks", "3", "title"]`.'
+        )
+    )
 
 
 @strawberry.type(description="What became of a cancelTask.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import strawberry
 
-from gql.enums import AttemptOutcome, TaskStatus
+from gql.enums import AttemptOutcome, TaskPriority, TaskStatus
 from taskql import task as values
 
 
@@ -79,6 +79,13 @@ class Task(Node):
             "the higher version is the newer."
         )
     )
+    priority: TaskPriority = strawberry.field(description="How soon it is taken up while others wait.")
+    ordering_key: str | None = strawberry.field(
+        description="What it shares with those of your tasks that run one after another; null if with none."
+    )
+    tags: list[str] = strawberry.field(
+        description="As given, each once; `TaskFilter.tags` finds tasks by them."
+    )
     attempt: int = strawberry.field(
         description="How often it was started; 0 before the first time, never reset."
     )
@@ -88,6 +95,15 @@ class Task(Node):
         description="What the latest attempt last reported; null if it never did."
     )
     failure: TaskFailure | None = strawberry.field(description="Why it FAILED; null in every other status.")
+    run_at: datetime | None = strawberry.field(
+        description="As given: it is not started before this moment. Null if none was given."
+    )
+    expires_at: datetime | None = strawberry.field(
+        description=(
+            "The moment by which it must have started, lest it be FAILED with the code EXPIRED; null for no "
+            "such moment, as after a retry."
+        )
+    )
     created_at: datetime = strawberry.field(description="When it was stored, by the database's clock.")
     updated_at: datetime = strawberry.field(description="When `version` last rose.")
     started_at: datetime | None = strawberry.field(

@@ -1,11 +1,13 @@
 """What a caller can put right, as data: `userErrors` in the payloads of mutations."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from gql.enums import UserErrorCode
+from gql.errors import logged
 from gql.kinds import Kinds
 from taskql.errors import AlreadyFinished, InputIssue, NotFinished, NotFound, NotRetryable, Refusal
 
@@ -15,6 +17,9 @@ CODES: dict[type[Refusal], UserErrorCode] = {
     NotRetryable: UserErrorCode.NOT_RETRYABLE,
     NotFinished: UserErrorCode.NOT_FINISHED,
 }
+
+INPUT = ("input",)
+"""The argument that all mutations have."""
 
 OWN_VALIDATOR = "Value error, "
 """What pydantic puts before the words of a model's own validator."""
@@ -32,13 +37,13 @@ class UserError:
     )
 
 
-def invalid(issue: InputIssue, kinds: Kinds) -> UserError:
+def invalid(issue: InputIssue, kinds: Kinds, below: Sequence[str] = INPUT) -> UserError:
     """A place in the input that can't be accepted, named as clients know it."""
     path, reason = issue
     if path[0] == "work":
-        field = ["input", "work", *kinds.client_path(path[1:])]
+        field = [*below, "work", *kinds.client_path(path[1:])]
     else:
-        field = ["input", *map(to_camel_case, path)]
+        field = [*below, *map(to_camel_case, path)]
     return UserError(code=UserErrorCode.INVALID, message=sentence(field, reason), field=field)
 
 
@@ -47,14 +52,27 @@ def refusal(error: Refusal) -> UserError:
     return UserError(code=CODES[type(error)], message=str(error), field=["input", "id"])
 
 
-def idempotency_conflict(task_id: UUID) -> UserError:
+def idempotency_conflict(task_id: UUID, below: Sequence[str] = INPUT) -> UserError:
     return UserError(
         code=UserErrorCode.IDEMPOTENCY_CONFLICT,
         message=(
             f"This idempotency key was used before, for task {task_id}, with a different input. "
             "Send that input again, or take a new key."
         ),
-        field=["input", "idempotencyKey"],
+        field=[*below, "idempotencyKey"],
+    )
+
+
+def not_stored(error: Exception, below: Sequence[str] = INPUT) -> UserError:
+    """A task that PostgreSQL would not take, though nothing seemed wrong with it."""
+    incident = logged(f"Could not store {'.'.join(below)}", error)
+    return UserError(
+        code=UserErrorCode.INVALID,
+        message=(
+            f"This task could not be stored, for a reason that is logged as {incident}. It may help to send "
+            "it again; the others are not affected."
+        ),
+        field=list(below),
     )
 
 
@@ -62,6 +80,11 @@ def sentence(field: list[str], reason: str) -> str:
     """A reason as a sentence. Models speak in whole ones; our own begin with a verb and want its subject."""
     told = reason.removeprefix(OWN_VALIDATOR)
     if told == reason and reason[:1].islower():
-        name = next(step for step in reversed(field) if not step.isdigit())
-        told = f"The field '{name}' {reason}"
+        told = f"The field '{subject(field)}' {reason}"
     return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?")) else ".")
+
+
+def subject(field: list[str]) -> str:
+    """What a path leads to: its last name, with the indexes behind it."""
+    last = max(place for place, step in enumerate(field) if not step.isdigit())
+    return field[last] + "".join(f"[{index}]" for index in field[last + 1 :])

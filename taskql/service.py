@@ -90,11 +90,12 @@ class TaskService:
 
         A repeated request is answered as the first one was, though its times may have passed meanwhile.
         """
+        issues = time_issues(request, datetime.now(UTC))
         try:
             task = self.checked(owner, request)
         except InvalidInput as error:
-            return error
-        if not (issues := time_issues(request, datetime.now(UTC))):
+            return InvalidInput(*error.issues, *issues)
+        if not issues:
             return task
         repeated = await self._store.repeated(task) if task.idempotency_key is not None else None
         return repeated or InvalidInput(*issues)
@@ -133,7 +134,7 @@ class TaskService:
             max_attempts=handler.max_attempts,
             priority=request.priority,
             ordering_key=request.ordering_key,
-            tags=list(dict.fromkeys(request.tags)),
+            tags=tuple(dict.fromkeys(request.tags)),
             run_at=request.run_at,
             expires_at=request.expires_at,
             idempotency_key=request.idempotency_key,

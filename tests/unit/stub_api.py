@@ -12,7 +12,8 @@ from gql.context import Context
 from gql.schema import Schema, build_schema
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
-from taskql.ports import Created, Creation, DeadLetter, Dispatch, Revived
+from taskql.ports import Conflict, Created, Creation, DeadLetter, Dispatch, Existing, Revived
+from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
 from taskql.task import NewTask, Task, TaskEvent
@@ -36,6 +37,11 @@ STORED = Task(
     progress=None,
     result=None,
     failure=None,
+    priority=TaskPriority.NORMAL,
+    ordering_key=None,
+    tags=(),
+    run_at=None,
+    expires_at=None,
     created_at=NOW,
     updated_at=NOW,
     started_at=None,
@@ -45,12 +51,19 @@ STORED = Task(
 
 @dataclass
 class StubStore:
-    """Holds one task; answers creations with `answer`, or with `failure`."""
+    """Holds one task; answers creations with `answer`, with what `answers` has for a title, or `failure`.
+
+    An idempotency key is held where `held` says so.
+    """
 
     task: Task = STORED
     answer: Creation | None = None
+    answers: dict[str, Creation] = field(default_factory=dict)
+    held: Existing | Conflict | None = None
     failure: Exception | None = None
     created: list[NewTask] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    looked_up: list[NewTask] = field(default_factory=list)
     pages: list[tuple[TaskFilter, PageRequest]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     matching: int = 1
@@ -58,7 +71,12 @@ class StubStore:
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         self.raise_failure()
         self.created += tasks
-        return [self.answer or Created(as_stored(task), Dispatch(TASK_ID, "normal", 0)) for task in tasks]
+        self.batches.append(len(tasks))
+        return [self.answers.get(task.title) or self.answer or stored(task) for task in tasks]
+
+    async def repeated(self, task: NewTask) -> Existing | Conflict | None:
+        self.looked_up.append(task)
+        return self.held
 
     async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
         self.raise_failure()
@@ -102,7 +120,7 @@ class StubHub:
 
 
 LETTERS = [
-    DeadLetter(UUID(int=number), "FOREIGN_MESSAGE: no JSON", "body", None, None, "normal", NOW)
+    DeadLetter(UUID(int=number), "FOREIGN_MESSAGE: no JSON", "body", None, None, Queue.NORMAL, NOW)
     for number in (3, 2, 1)
 ]
 
@@ -113,6 +131,7 @@ class StubControl:
 
     changed: Task | None = None
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    filters: list[TaskFilter] = field(default_factory=list)
 
     async def cancel(self, owner: str, task_id: UUID) -> Task | None:
         self.asked.append((owner, task_id))
@@ -123,10 +142,11 @@ class StubControl:
     ) -> list[Revived]:
         self.asked.append((owner, max_attempts))
         task = self.changed
-        return [Revived(task, Dispatch(task.id, "normal", task.attempt))] if task and ids else []
+        return [Revived(task, Dispatch(task.id, task.queue, task.attempt))] if task and ids else []
 
     async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
         self.asked.append((owner, limit))
+        self.filters.append(filter)
         return [self.changed.id] if self.changed else []
 
     async def delete(self, owner: str, task_id: UUID) -> bool:
@@ -147,6 +167,14 @@ class NoEvents:
         pass
 
 
+class NoOutbox:
+    def offer(self, dispatches: Sequence[Dispatch]) -> None:
+        pass
+
+    def wake(self, groups: Collection[str] = ()) -> None:
+        pass
+
+
 class StubApi:
     """A schema to execute documents with, and the parts that were asked."""
 
@@ -156,7 +184,7 @@ class StubApi:
         self.control = StubControl()
         self.hub = hub or StubHub()
         self.schema: Schema = build_schema(self.registry)
-        service = TaskService(self.store, self.control, NoEvents(), self.registry, lambda dispatches: None)
+        service = TaskService(self.store, self.control, NoEvents(), self.registry, NoOutbox())
         self.context = Context("alice", service, self.hub, StubLetters())
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:
@@ -181,9 +209,23 @@ class StubApi:
         return [result async for result in results]
 
 
+def stored(new: NewTask) -> Created:
+    task = as_stored(new)
+    return Created(task, Dispatch(task.id, task.queue, 0))
+
+
 def as_stored(task: NewTask) -> Task:
     return replace(
-        STORED, kind=task.kind, title=task.title, description=task.description, input=dict(task.input)
+        STORED,
+        kind=task.kind,
+        title=task.title,
+        description=task.description,
+        input=dict(task.input),
+        priority=task.priority,
+        ordering_key=task.ordering_key,
+        tags=tuple(task.tags),
+        run_at=task.run_at,
+        expires_at=task.expires_at,
     )
 
 

@@ -10,7 +10,8 @@ from gql.connection import page_request
 from gql.cursors import decode_cursor, encode_cursor
 from gql.enums import TaskOrder
 from gql.errors import BadUserInput
-from taskql.listing import PageRequest, Position
+from taskql.listing import PageRequest, Position, TaskFilter
+from taskql.queues import TaskPriority
 from tests.unit.stub_api import StubApi, code
 
 PLACE = Position(
@@ -112,6 +113,24 @@ async def test_a_page_is_asked_of_the_service_as_the_client_asked_for_it() -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "filter"),
+    [
+        ("{}", TaskFilter()),
+        ("{priority: null, orderingKey: null, tags: null}", TaskFilter()),
+        ("{priority: [], tags: []}", TaskFilter(priority=[], tags=[])),
+        ("{priority: [HIGH, LOW]}", TaskFilter(priority=[TaskPriority.HIGH, TaskPriority.LOW])),
+        (f'{{orderingKey: "{"ä" * 128}"}}', TaskFilter(ordering_key="ä" * 128)),
+        (f'{{tags: ["a", "{"ä" * 64}"]}}', TaskFilter(tags=["a", "ä" * 64])),
+        ('{tags: "a"}', TaskFilter(tags=["a"])),
+    ],
+)
+async def test_filter_reaches_the_store_as_it_was_meant(given: str, filter: TaskFilter) -> None:
+    api = StubApi()
+    await api.data(f"{{tasks(filter: {given}) {{nodes {{id}}}}}}")
+    assert api.store.pages[0][0] == filter
+
+
 async def test_tasks_are_counted_once_and_only_for_who_wants_to_know() -> None:
     api = StubApi()
     await api.data("{tasks {nodes {id}}}")
@@ -141,6 +160,14 @@ async def test_count_is_exact_up_to_ten_thousand(matching: int, shown: tuple[int
         (f'filter: {{titleContains: "{"x" * 256}"}}', "`filter.titleContains`"),
         (r'filter: {titleContains: "\u0000"}', "`filter.titleContains`"),
         (r'filter: {kind: ["a", "\u0000"]}', "`filter.kind`"),
+        ('filter: {orderingKey: ""}', "`filter.orderingKey`"),
+        (f'filter: {{orderingKey: "{"x" * 129}"}}', "`filter.orderingKey`"),
+        (r'filter: {orderingKey: "\u0000"}', "`filter.orderingKey`"),
+        ('filter: {tags: ["a", ""]}', "`filter.tags`"),
+        (f'filter: {{tags: "{"x" * 65}"}}', "`filter.tags`"),
+        (r'filter: {tags: ["a", "\u0000"]}', "`filter.tags`"),
+        ('filter: {tags: ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"]}', "`filter.tags`"),
+        ("filter: {priority: URGENT}", "TaskPriority"),
         ('filter: {createdAfter: "2026-11-22T09:30:00"}', "time zone"),
         ('filter: {createdAfter: "2026-11-22"}', "time zone"),
         ('filter: {createdAfter: "yesterday"}', "ISO 8601"),
@@ -158,8 +185,9 @@ async def test_unusable_argument_is_bad_user_input_that_says_what_to_do(argument
     assert error["locations"]
 
 
-async def test_lone_surrogate_in_a_variable_is_bad_user_input() -> None:
+@pytest.mark.parametrize("field", ["titleContains", "kind", "orderingKey", "tags"])
+async def test_lone_surrogate_in_a_variable_is_bad_user_input(field: str) -> None:
     error = await StubApi().error(
-        "query ($text: String) {tasks(filter: {titleContains: $text}) {nodes {id}}}", text="\ud800"
+        "query ($filter: TaskFilter) {tasks(filter: $filter) {nodes {id}}}", filter={field: "\ud800"}
     )
     assert code(error) == "BAD_USER_INPUT"

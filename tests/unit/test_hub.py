@@ -13,6 +13,7 @@ from gql.hub import Hub
 from gql.watched import MAX_PENDING
 from taskql.errors import NotFound, Unavailable
 from taskql.lifecycle import TaskStatus
+from taskql.queues import TaskPriority
 from taskql.task import EVENT_FIELDS, Task, TaskEvent
 
 OWNER = "alice"
@@ -38,6 +39,11 @@ def task_at(version: int, status: TaskStatus = PROCESSING, id: UUID | None = Non
         progress=None,
         result=None,
         failure=None,
+        priority=TaskPriority.NORMAL,
+        ordering_key=None,
+        tags=(),
+        run_at=None,
+        expires_at=None,
         created_at=now,
         updated_at=now,
         started_at=now,

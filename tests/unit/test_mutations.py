@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from taskql.lifecycle import TaskStatus
+from taskql.listing import TaskFilter
 from taskql.ports import Conflict, Existing
+from taskql.queues import TaskPriority
 from taskql.service import request_hash
-from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi
+from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi, code
 
 CREATE = """
 mutation ($input: CreateTaskInput!) {
@@ -55,6 +57,104 @@ async def test_work_that_is_left_out_or_null_is_process() -> None:
     ] * 2
 
 
+WISHES = """
+mutation ($input: CreateTaskInput!) {
+  createTask(input: $input) {
+    task {priority orderingKey tags runAt expiresAt}
+    userErrors {code message field}
+  }
+}
+"""
+
+
+async def wish(**input: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = (await StubApi().data(WISHES, input={"title": "a", **input}))["createTask"]
+    assert payload["userErrors"] == []
+    task: dict[str, Any] = payload["task"]
+    return task
+
+
+async def test_when_and_how_a_task_is_wanted_is_shown_as_it_was_asked_for() -> None:
+    assert await wish(
+        priority="LOW",
+        tags=["b", "a", "b"],
+        runAt="9998-12-31T23:00:00-01:00",
+        expiresAt="9999-12-31T23:59:59Z",
+    ) == {
+        "priority": "LOW",
+        "orderingKey": None,
+        "tags": ["b", "a"],
+        "runAt": "9999-01-01T00:00:00.000000Z",
+        "expiresAt": "9999-12-31T23:59:59.000000Z",
+    }
+    assert (await wish(orderingKey="k", priority="NORMAL"))["orderingKey"] == "k"
+
+
+LEFT_OUT: dict[str, Any] = {
+    "priority": "NORMAL",
+    "orderingKey": None,
+    "tags": [],
+    "runAt": None,
+    "expiresAt": None,
+}
+
+
+async def test_null_means_left_out() -> None:
+    assert await wish() == LEFT_OUT
+    assert await wish(orderingKey=None, tags=None, runAt=None, expiresAt=None) == LEFT_OUT
+
+
+async def test_one_tag_stands_for_a_list_of_one() -> None:
+    assert (await wish(tags="a"))["tags"] == ["a"]
+
+
+async def test_the_largest_values_are_accepted() -> None:
+    tags = ["🚀" * 63 + str(number) for number in range(10)]
+    task = await wish(orderingKey="ä" * 128, tags=tags)
+    assert (task["orderingKey"], task["tags"]) == ("ä" * 128, tags)
+
+
+async def test_a_moment_to_run_at_that_has_passed_is_no_mistake() -> None:
+    assert (await wish(runAt="2001-01-01T00:00:00Z"))["runAt"] == "2001-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    "input",
+    [
+        {"priority": None},
+        {"priority": "URGENT"},
+        {"tags": ["a", None]},
+        {"tags": [1]},
+        {"orderingKey": 1},
+        {"runAt": "2026-11-22T09:30:00"},
+        {"runAt": "tomorrow"},
+        {"runAt": 1795340000},
+        {"expiresAt": "9999-12-31T23:59:59-01:00"},
+        {"expiresAt": "10000-01-01T00:00:00Z"},
+    ],
+)
+async def test_what_is_not_of_its_type_is_bad_input(input: dict[str, Any]) -> None:
+    api = StubApi()
+    assert code(await api.error(WISHES, input={"title": "a", **input})) == "BAD_USER_INPUT"
+    assert api.store.created == []
+
+
+async def test_a_place_in_a_list_is_named_in_words_too() -> None:
+    [error] = (await create(StubApi(), title="a", tags=["a", "x" * 65]))["userErrors"]
+    assert error["message"] == "The field 'tags[1]' has 65 characters; the most is 64."
+
+
+@pytest.mark.parametrize("expired", ["2001-01-01T00:00:00Z", "2001-01-01T00:00:00+14:00"])
+async def test_repeated_request_gets_the_first_ones_task_though_it_has_expired(expired: str) -> None:
+    api = StubApi()
+    api.store.held = Existing(STORED)
+    payload = await create(api, title="a", idempotencyKey="k", expiresAt=expired)
+    assert (payload["created"], payload["task"]["id"], payload["userErrors"]) == (False, str(TASK_ID), [])
+    api.store.held = Conflict(MISSING_ID)
+    payload = await create(api, title="a", idempotencyKey="k", expiresAt=expired)
+    assert [error["code"] for error in payload["userErrors"]] == ["IDEMPOTENCY_CONFLICT"]
+
+
 async def test_repeated_request_gets_the_first_ones_task() -> None:
     api = StubApi()
     api.store.answer = Existing(STORED)
@@ -82,6 +182,17 @@ async def test_key_that_is_taken_is_a_conflict_that_names_the_other_task() -> No
         ({"title": "a", "description": "x" * 10_001}, ["description"]),
         ({"title": "a", "idempotencyKey": ""}, ["idempotencyKey"]),
         ({"title": "a", "idempotencyKey": "x" * 256}, ["idempotencyKey"]),
+        ({"title": "a", "orderingKey": ""}, ["orderingKey"]),
+        ({"title": "a", "orderingKey": "x" * 129}, ["orderingKey"]),
+        ({"title": "a", "orderingKey": "\ud800"}, ["orderingKey"]),
+        ({"title": "a", "orderingKey": "k", "priority": "HIGH"}, ["priority"]),
+        ({"title": "a", "orderingKey": "k", "priority": "LOW"}, ["priority"]),
+        ({"title": "a", "tags": ["a", "b", "c", ""]}, ["tags", "3"]),
+        ({"title": "a", "tags": ["x" * 65]}, ["tags", "0"]),
+        ({"title": "a", "tags": ["a", "\x00"]}, ["tags", "1"]),
+        ({"title": "a", "tags": ["a"] * 11}, ["tags"]),
+        ({"title": "a", "expiresAt": "2001-01-01T00:00:00Z"}, ["expiresAt"]),
+        ({"title": "a", "runAt": "9999-01-01T00:00:00Z", "expiresAt": "9998-01-01T00:00:00Z"}, ["expiresAt"]),
         (
             {"title": "a", "work": {"reverse": {"inputData": "", "simulateSeconds": -1}}},
             ["work", "reverse", "simulateSeconds"],
@@ -191,6 +302,22 @@ async def test_a_default_that_is_spelled_out_makes_another_request() -> None:
     assert first.request_hash != second.request_hash
 
 
+async def test_priority_is_hashed_as_it_was_sent_and_times_and_tags_too() -> None:
+    api = StubApi()
+    await create(api, title="a", idempotencyKey="k")
+    await create(api, title="a", idempotencyKey="k", tags=None, runAt=None, expiresAt=None, orderingKey=None)
+    await create(api, title="a", idempotencyKey="k", priority="NORMAL")
+    await create(api, title="a", idempotencyKey="k", tags=[])
+    plain, nulls, normal, untagged = [task.request_hash for task in api.store.created]
+    assert plain == nulls
+    assert len({plain, normal, untagged}) == 3
+    document = """mutation {
+      createTask(input: {title: "a", idempotencyKey: "k", priority: NORMAL}) {created}
+    }"""
+    await api.data(document)
+    assert api.store.created[-1].request_hash == normal
+
+
 async def test_cancelling_answers_with_the_task_or_says_why_not() -> None:
     api = StubApi()
     document = (
@@ -218,9 +345,9 @@ async def test_missing_and_malformed_ids_are_data(mutation: str, id: object, cod
 async def test_what_is_not_retryable_or_not_finished_says_so() -> None:
     api = StubApi()
     api.store.task = replace(STORED, status=TaskStatus.PROCESSING)
-    for mutation, code in (("retryTask", "NOT_RETRYABLE"), ("deleteTask", "NOT_FINISHED")):
+    for mutation, told in (("retryTask", "NOT_RETRYABLE"), ("deleteTask", "NOT_FINISHED")):
         document = f'mutation {{ {mutation}(input: {{id: "{TASK_ID}"}}) {{ userErrors {{ code }} }} }}'
-        assert (await api.data(document))[mutation]["userErrors"] == [{"code": code}]
+        assert (await api.data(document))[mutation]["userErrors"] == [{"code": told}]
 
 
 async def test_redriving_counts_first_and_retries_then() -> None:
@@ -232,9 +359,27 @@ async def test_redriving_counts_first_and_retries_then() -> None:
     assert (await api.data(wet))["redriveTasks"] == {"matched": 1, "redriven": 1, "userErrors": []}
 
 
+async def test_redriving_takes_every_filter_of_a_listing() -> None:
+    api = StubApi()
+    await api.data(
+        """mutation {
+          redriveTasks(input: {filter: {priority: LOW, orderingKey: "k", tags: ["a", "b"]}}) {redriven}
+        }"""
+    )
+    assert api.control.filters[0] == TaskFilter(
+        priority=[TaskPriority.LOW], ordering_key="k", tags=["a", "b"]
+    )
+
+
 @pytest.mark.parametrize(
     ("input", "field"),
-    [("limit: 0", "limit"), ("limit: 1001", "limit"), ('filter: {titleContains: ""}', "filter")],
+    [
+        ("limit: 0", "limit"),
+        ("limit: 1001", "limit"),
+        ('filter: {titleContains: ""}', "filter"),
+        ('filter: {orderingKey: ""}', "filter"),
+        ('filter: {tags: ["a", ""]}', "filter"),
+    ],
 )
 async def test_a_redrive_that_cannot_be_says_where(input: str, field: str) -> None:
     api = StubApi()

@@ -3,7 +3,7 @@
 # mypy: disable-error-code="empty-body"
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +15,8 @@ from taskql.errors import InvalidInput, Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
-from taskql.ports import Conflict, Created, Creation, Dispatch, Existing
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, NotStored
+from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry, load_registry
 from taskql.service import MAX_INPUT_BYTES, CreateRequest, TaskService, request_hash
 from taskql.storable import UNSTORABLE_NUMBER, UNSTORABLE_TEXT, json_size
@@ -25,7 +26,13 @@ from tests.unit.stub_api import StubControl
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 
 
-def a_task(task_id: UUID | None = None, *, owner: str = "ada", title: str = "a title") -> Task:
+def a_task(
+    task_id: UUID | None = None,
+    *,
+    owner: str = "ada",
+    title: str = "a title",
+    ordering_key: str | None = None,
+) -> Task:
     return Task(
         id=task_id or uuid4(),
         status=TaskStatus.PENDING,
@@ -44,6 +51,11 @@ def a_task(task_id: UUID | None = None, *, owner: str = "ada", title: str = "a t
         title=title,
         description=None,
         input={},
+        priority=TaskPriority.NORMAL,
+        ordering_key=ordering_key,
+        tags=(),
+        run_at=None,
+        expires_at=None,
         created_at=NOW,
     )
 
@@ -66,11 +78,15 @@ class Store:
 
     def __init__(self) -> None:
         self.asked: list[NewTask] = []
+        self.batches: list[int] = []
+        self.held: Existing | Conflict | None = None
+        self.looked_up: list[NewTask] = []
         self.scripted: dict[str, Creation | Exception] = {}
         self.calls: list[tuple[Any, ...]] = []
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         self.asked += tasks
+        self.batches.append(len(tasks))
         outcomes: list[Creation] = []
         for task in tasks:
             outcome = self.scripted.get(task.title) or stored(task.title)
@@ -78,6 +94,10 @@ class Store:
                 raise outcome
             outcomes.append(outcome)
         return outcomes
+
+    async def repeated(self, task: NewTask) -> Existing | Conflict | None:
+        self.looked_up.append(task)
+        return self.held
 
     async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
         self.calls.append((owner, *ids))
@@ -99,7 +119,7 @@ MISSING = UUID(int=404)
 
 def stored(title: str) -> Created:
     task = a_task(title=title)
-    return Created(task, Dispatch(task.id, "normal", 0))
+    return Created(task, Dispatch(task.id, task.queue, 0))
 
 
 class Bench:
@@ -109,13 +129,21 @@ class Bench:
         self.store = Store()
         self.published: list[TaskEvent] = []
         self.offered: list[Dispatch] = []
+        self.woken: list[set[str]] = []
         own = declared(loose)
         assert own is not None
         registry = Registry([*load_registry().values(), own])
-        self.service = TaskService(self.store, StubControl(), self, registry, self.offered.extend)
+        self.control = StubControl()
+        self.service = TaskService(self.store, self.control, self, registry, self)
 
     def publish(self, event: TaskEvent) -> None:
         self.published.append(event)
+
+    def offer(self, dispatches: Sequence[Dispatch]) -> None:
+        self.offered.extend(dispatches)
+
+    def wake(self, groups: Collection[str] = ()) -> None:
+        self.woken.append(set(groups))
 
     async def create(self, **fields: Any) -> NewTask:
         """What the store is asked for."""
@@ -167,6 +195,53 @@ async def test_descriptions_up_to_10_000_characters_are_kept(bench: Bench, descr
     assert (await bench.create(description=description)).description == description
 
 
+@pytest.mark.parametrize("tag", ["x", "ä" * 64, "🚀" * 64, " "])
+async def test_tags_up_to_64_characters_are_kept(bench: Bench, tag: str) -> None:
+    assert (await bench.create(tags=[tag])).tags == (tag,)
+
+
+async def test_up_to_ten_tags_are_kept_in_their_order_each_once(bench: Bench) -> None:
+    ten = [f"tag {number}" for number in range(10)]
+    assert (await bench.create(tags=ten)).tags == tuple(ten)
+    assert (await bench.create(tags=["b", "a", "b", "B", "a"])).tags == ("b", "a", "B")
+    assert (await bench.create(tags=["same"] * 10)).tags == ("same",)
+
+
+@pytest.mark.parametrize("key", ["k", "ä" * 128])
+async def test_ordering_keys_up_to_128_characters_are_kept(bench: Bench, key: str) -> None:
+    new = await bench.create(ordering_key=key)
+    assert (new.ordering_key, new.queue) == (key, Queue.FIFO)
+
+
+@pytest.mark.parametrize("priority", TaskPriority)
+async def test_every_priority_is_kept(bench: Bench, priority: TaskPriority) -> None:
+    assert (await bench.create(priority=priority)).priority is priority
+
+
+PAST, SOON, LATER = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1, 2))
+LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("run_at", "expires_at"),
+    [
+        (None, None),
+        (PAST, None),
+        (LAST, None),
+        (None, SOON),
+        (None, LAST),
+        (PAST, SOON),
+        (SOON, LATER),
+        (LAST - timedelta(microseconds=1), LAST),
+    ],
+)
+async def test_times_that_leave_a_moment_to_start_are_kept(
+    bench: Bench, run_at: datetime | None, expires_at: datetime | None
+) -> None:
+    new = await bench.create(run_at=run_at, expires_at=expires_at)
+    assert (new.run_at, new.expires_at) == (run_at, expires_at)
+
+
 async def test_only_a_request_with_a_key_is_hashed(bench: Bench) -> None:
     assert (await bench.create(sent={"title": "x"})).request_hash is None
     new = await bench.create(sent={"title": "x"}, idempotency_key="k")
@@ -189,6 +264,20 @@ async def test_only_a_request_with_a_key_is_hashed(bench: Bench) -> None:
         ({"idempotency_key": ""}, ("idempotency_key",), "is blank"),
         ({"idempotency_key": "x" * 256}, ("idempotency_key",), "has 256 characters"),
         ({"idempotency_key": "\x00"}, ("idempotency_key",), UNSTORABLE_TEXT),
+        ({"ordering_key": ""}, ("ordering_key",), "is blank"),
+        ({"ordering_key": "x" * 129}, ("ordering_key",), "has 129 characters; the most is 128"),
+        ({"ordering_key": "\ud800"}, ("ordering_key",), UNSTORABLE_TEXT),
+        ({"ordering_key": "k", "priority": TaskPriority.HIGH}, ("priority",), "is HIGH; with an orderingKey"),
+        ({"ordering_key": "k", "priority": TaskPriority.LOW}, ("priority",), "it must be NORMAL"),
+        ({"tags": ["a", ""]}, ("tags", "1"), "is blank"),
+        ({"tags": ["a", "a", "x" * 65]}, ("tags", "2"), "has 65 characters; the most is 64"),
+        ({"tags": ["a\x00"]}, ("tags", "0"), UNSTORABLE_TEXT),
+        ({"tags": ["\udfff"]}, ("tags", "0"), UNSTORABLE_TEXT),
+        ({"tags": ["same"] * 11}, ("tags",), "has 11 tags; the most is 10"),
+        ({"expires_at": PAST}, ("expires_at",), "has passed already"),
+        ({"expires_at": PAST, "run_at": LATER}, ("expires_at",), "has passed already"),
+        ({"expires_at": SOON, "run_at": SOON}, ("expires_at",), "is no later than runAt"),
+        ({"expires_at": SOON, "run_at": LAST}, ("expires_at",), "is no later than runAt"),
         ({"kind": "reverse", "work": {}}, ("work", "reverse", "input_data"), "Field required"),
         ({"kind": "loose", "work": {"value": ["\x00"]}}, ("work", "loose", "value", "0"), UNSTORABLE_TEXT),
         ({"kind": "loose", "work": {"number": float("nan")}}, ("work", "loose", "number"), UNSTORABLE_NUMBER),
@@ -206,9 +295,27 @@ async def test_what_cannot_be_accepted_is_refused_by_its_place_and_nothing_is_st
 
 async def test_all_that_is_wrong_is_told_at_once(bench: Bench) -> None:
     refused = await bench.refusals(
-        title="", description="\x00", idempotency_key="", kind="loose", work={"value": "\x00"}
+        title="",
+        description="\x00",
+        idempotency_key="",
+        ordering_key="",
+        priority=TaskPriority.LOW,
+        tags=["", "a", ""],
+        kind="loose",
+        work={"value": "\x00"},
+        expires_at=PAST,
     )
-    assert [path[0] for path, _ in refused] == ["title", "description", "idempotency_key", "work"]
+    assert [".".join(path) for path, _ in refused] == [
+        "title",
+        "description",
+        "idempotency_key",
+        "ordering_key",
+        "priority",
+        "tags.0",
+        "tags.2",
+        "work.loose.value",
+        "expires_at",
+    ]
 
 
 async def test_the_largest_input_is_accepted(bench: Bench) -> None:
@@ -237,15 +344,48 @@ async def test_what_was_stored_before_is_news_to_nobody(bench: Bench, outcome: C
 
 async def test_a_batch_is_answered_item_by_item_and_only_news_is_told(bench: Bench) -> None:
     known = bench.store.scripted["known"] = Existing(a_task())
-    wanted = [
-        bench.service.checked("ada", CreateRequest(title=title)) for title in ("first", "known", "second")
-    ]
-    first, again, second = await bench.service.create_all(wanted)
+    odd = bench.store.scripted["odd"] = NotStored(ValueError("odd"))
+    titles = ["first", "known", "", "odd", "second"]
+    answers = await bench.service.create_many("ada", [CreateRequest(title=title) for title in titles])
+    first, again, wrong, refused, second = answers
     assert again is known
+    assert refused is odd
+    assert isinstance(wrong, InvalidInput)
     assert isinstance(first, Created)
     assert isinstance(second, Created)
+    assert bench.store.batches == [4]
     assert bench.offered == [first.dispatch, second.dispatch]
     assert bench.published == [first.task, second.task]
+
+
+async def test_of_a_batch_without_a_good_task_the_store_hears_nothing(bench: Bench) -> None:
+    assert await bench.service.create_many("ada", []) == []
+    [wrong] = await bench.service.create_many("ada", [CreateRequest(title="")])
+    assert isinstance(wrong, InvalidInput)
+    assert bench.store.batches == []
+
+
+async def test_what_may_not_be_sent_yet_is_told_but_not_offered(bench: Bench) -> None:
+    waiting = bench.store.scripted["later"] = Created(a_task(), None)
+    await bench.service.create("ada", CreateRequest(title="later", run_at=LATER))
+    assert bench.offered == []
+    assert bench.published == [waiting.task]
+
+
+async def test_the_relay_looks_after_the_groups_of_new_ordered_tasks(bench: Bench) -> None:
+    tasks = {title: a_task(title=title, ordering_key=title[0]) for title in ("a1", "a2", "b1")}
+    bench.store.scripted |= {title: Created(task, None) for title, task in tasks.items()}
+    await bench.service.create_many("ada", [CreateRequest(title=title) for title in tasks])
+    assert bench.woken == [{tasks["a1"].ordering_group, tasks["b1"].ordering_group}]
+
+
+async def test_the_relay_looks_after_the_group_of_a_cancelled_task(bench: Bench) -> None:
+    bench.control.changed = a_task()
+    await bench.service.cancel("ada", uuid4())
+    assert bench.woken == []
+    bench.control.changed = ordered = a_task(ordering_key="k")
+    await bench.service.cancel("ada", uuid4())
+    assert bench.woken == [{ordered.ordering_group}]
 
 
 async def test_nobody_hears_of_a_task_that_could_not_be_stored(bench: Bench) -> None:
@@ -254,6 +394,41 @@ async def test_nobody_hears_of_a_task_that_could_not_be_stored(bench: Bench) -> 
         await bench.service.create("ada", CreateRequest(title="lost"))
     assert bench.offered == []
     assert bench.published == []
+
+
+# ---------------------------------------------------------------- requests that are repeated
+
+
+@pytest.mark.parametrize("held", [Existing(a_task()), Conflict(uuid4())])
+async def test_a_repeated_request_is_answered_though_its_times_have_passed(
+    bench: Bench, held: Existing | Conflict
+) -> None:
+    bench.store.held = held
+    request = CreateRequest(title="a", idempotency_key="k", expires_at=PAST, sent={"title": "a"})
+    assert await bench.service.create("ada", request) is held
+    [asked] = bench.store.looked_up
+    assert (asked.owner, asked.idempotency_key) == ("ada", "k")
+    assert asked.request_hash == request_hash({"title": "a"})
+    assert (bench.store.asked, bench.offered, bench.published) == ([], [], [])
+
+
+async def test_a_first_request_whose_times_have_passed_is_refused(bench: Bench) -> None:
+    [(place, _)] = await bench.refusals(idempotency_key="k", expires_at=PAST)
+    assert place == ("expires_at",)
+    assert len(bench.store.looked_up) == 1
+
+
+async def test_keys_are_looked_up_only_for_requests_whose_times_have_passed(bench: Bench) -> None:
+    requests = [
+        CreateRequest(title="times to come", idempotency_key="a", expires_at=SOON),
+        CreateRequest(title="no times", idempotency_key="b"),
+        CreateRequest(title="no key", expires_at=PAST),
+        CreateRequest(title="", idempotency_key="c", expires_at=PAST),
+        CreateRequest(title="both", idempotency_key="d", expires_at=PAST),
+    ]
+    await bench.service.create_many("ada", requests)
+    assert [task.title for task in bench.store.looked_up] == ["both"]
+    assert bench.store.batches == [2]
 
 
 # ---------------------------------------------------------------- reading

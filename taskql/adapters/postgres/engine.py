@@ -41,8 +41,13 @@ PARAMETERS = set(inspect.signature(asyncpg.connect).parameters)
 
 
 @asynccontextmanager
-async def open_engine(database_url: str, pool_size: int) -> AsyncIterator[AsyncEngine]:
-    """An engine in autocommit over at most `pool_size` connections; closed on leaving."""
+async def open_engine(
+    database_url: str, pool_size: int, *, ping_first: bool = False
+) -> AsyncIterator[AsyncEngine]:
+    """An engine in autocommit over at most `pool_size` connections; closed on leaving.
+
+    With `ping_first` each use of a connection begins with a round trip that makes a broken one anew.
+    """
     engine = create_async_engine(
         asyncpg_url(database_url),
         isolation_level="AUTOCOMMIT",
@@ -50,7 +55,9 @@ async def open_engine(database_url: str, pool_size: int) -> AsyncIterator[AsyncE
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_use_lifo=True,
+        pool_pre_ping=ping_first,
         json_serializer=compact_json,
+        hide_parameters=True,  # titles and inputs belong into no log
         connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
     )
     try:
