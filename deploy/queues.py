@@ -5,8 +5,15 @@ Making them again changes nothing. AWS_ENDPOINT_URL and the credentials come fro
 
 import json
 import os
+from typing import Any
 
 import boto3
+
+QUEUES = {
+    "taskql-dlq": ("taskql", "taskql-high", "taskql-low"),
+    "taskql-dlq.fifo": ("taskql.fifo",),
+}
+"""For each queue of dead letters, the queues whose dead letters it takes."""
 
 MAX_RECEIVES = 1_000
 """A backstop: dead letters are TaskQL's own decision, far sooner."""
@@ -15,11 +22,19 @@ MAX_RECEIVES = 1_000
 def main() -> None:
     region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
     sqs = boto3.client("sqs", region_name=region)
-    dead_letters = sqs.create_queue(QueueName="taskql-dlq")["QueueUrl"]
-    described = sqs.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])
-    redrive = {"deadLetterTargetArn": described["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
-    tasks = sqs.create_queue(QueueName="taskql")["QueueUrl"]
-    sqs.set_queue_attributes(QueueUrl=tasks, Attributes={"RedrivePolicy": json.dumps(redrive)})
+    for dead_letters, queues in QUEUES.items():
+        url = made(sqs, dead_letters)
+        described = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        redrive = {"deadLetterTargetArn": described["QueueArn"], "maxReceiveCount": MAX_RECEIVES}
+        for queue in queues:
+            attributes = {"RedrivePolicy": json.dumps(redrive)}
+            sqs.set_queue_attributes(QueueUrl=made(sqs, queue), Attributes=attributes)
+
+
+def made(sqs: Any, name: str) -> str:
+    """The URL of the queue. What goes with a FIFO queue is FIFO itself, so its name says which it is."""
+    kind = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+    return str(sqs.create_queue(QueueName=name, Attributes=kind)["QueueUrl"])
 
 
 if __name__ == "__main__":

@@ -34,6 +34,16 @@ QUICK = {
 }
 """Shorter spans than in production, so that loss and rescue are over soon."""
 
+QUEUES = {
+    "SQS_QUEUE_URL": "",
+    "SQS_HIGH_QUEUE_URL": "-high",
+    "SQS_LOW_QUEUE_URL": "-low",
+    "SQS_FIFO_QUEUE_URL": ".fifo",
+    "SQS_DLQ_URL": "-dlq",
+    "SQS_FIFO_DLQ_URL": "-dlq.fifo",
+}
+"""How the name of each queue ends; it begins with the deployment's."""
+
 
 class Process:
     """One process of ours, with what it said so far."""
@@ -124,12 +134,13 @@ class Deployment:
     def make_queues(self) -> dict[str, str]:
         """Its queues, again after an emulator that was killed has forgotten them."""
         self.sqs = sqs_client(self._stack.env)
-        names = {"SQS_QUEUE_URL": self.name, "SQS_DLQ_URL": f"{self.name}-dlq"}
+        names = {setting: self.name + ending for setting, ending in QUEUES.items()}
         return {
-            setting: self.sqs.create_queue(QueueName=queue)["QueueUrl"] for setting, queue in names.items()
+            setting: self.sqs.create_queue(QueueName=queue, Attributes=kind(queue))["QueueUrl"]
+            for setting, queue in names.items()
         }
 
-    def run(self, module: str, *arguments: str) -> str:
+    def run(self, module: str, *arguments: str, seconds: float = START_SECONDS) -> str:
         """Run a command of ours to its end; what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
@@ -138,7 +149,7 @@ class Deployment:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=START_SECONDS,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -168,7 +179,7 @@ class Deployment:
         """Empty the tables and the queues."""
         connection = await self.connect()
         try:
-            await connection.execute("TRUNCATE tasks, dispatch, dead_letters, watermarks")
+            await connection.execute("TRUNCATE tasks, dispatch, dead_letters, watermarks, orderings")
         finally:
             await connection.close()
         for url in self.make_queues().values():
@@ -223,6 +234,10 @@ async def dead_letter_of(deployment: Deployment, task_id: str) -> Any:
             if message["MessageAttributes"]["task_id"]["StringValue"] == task_id:
                 return message
     raise AssertionError(f"no dead letter of task {task_id}")
+
+
+def kind(queue: str) -> dict[str, str]:
+    return {"FifoQueue": "true"} if queue.endswith(".fifo") else {}
 
 
 def sqs_client(env: Mapping[str, str]) -> Any:

@@ -16,6 +16,8 @@ from taskql.upkeep.pace import Backoff
 from taskql.waiting import wait_for
 
 SWEEP_EVERY = timedelta(milliseconds=500)
+UNBLOCK_EVERY = timedelta(seconds=1)
+"""For all groups; `wake` is told of those where something happens in this process."""
 SWEEP_ROWS = 500
 PARALLEL_SENDS = 8
 MAX_OFFERED = 10_000
@@ -60,7 +62,7 @@ class Relay:
                 if loop.time() >= self._next_sweep:
                     self._next_sweep = loop.time() + SWEEP_EVERY.total_seconds()
                     if loop.time() >= next_look:
-                        next_look = self._next_sweep
+                        next_look = loop.time() + UNBLOCK_EVERY.total_seconds()
                         await self._store.unblock()
                     await self.sweep()
                 backoff.reset()

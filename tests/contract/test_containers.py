@@ -1,6 +1,7 @@
 """Dockerfile and docker-compose.yml, which no engine runs here: held against the code, and run without it."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -18,13 +19,13 @@ import yaml
 from gql.__main__ import DRAIN_SECONDS
 from taskql.devstack import DevStack
 from taskql.settings import Settings
-from tests.deployment import ROOT, START_SECONDS, Deployment, free_port, is_ready, poll, sqs_client
+from tests.deployment import QUEUES, ROOT, START_SECONDS, Deployment, free_port, is_ready, poll, sqs_client
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = ("api", "consumer", "migrate")
 THEIRS = ("postgres", "valkey", "sqs")
-ADDRESSES = ("DATABASE_URL", "REDIS_URL", "SQS_QUEUE_URL", "SQS_DLQ_URL", "AWS_ENDPOINT_URL")
+ADDRESSES = ("DATABASE_URL", "REDIS_URL", "AWS_ENDPOINT_URL", *QUEUES)
 AWS_SDK = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 UNWANTED = [
     ".env",
@@ -332,11 +333,21 @@ def test_emulator_makes_the_queues_that_the_services_name(stack: DevStack, tmp_p
     run(health_check("sqs", "http://127.0.0.1:4566", stack.env["AWS_ENDPOINT_URL"]), {}, tmp_path)
 
     sqs = sqs_client(stack.env)
-    for setting in ("SQS_QUEUE_URL", "SQS_DLQ_URL"):
+    attributes: dict[str, dict[str, str]] = {}
+    for setting in QUEUES:
         path = urlsplit(SERVICES["consumer"]["environment"][setting]).path
         made = sqs.get_queue_url(QueueName=path.rpartition("/")[2])["QueueUrl"]
         assert urlsplit(made).path == path
-    found = sqs.get_queue_attributes(
-        QueueUrl=sqs.get_queue_url(QueueName="taskql")["QueueUrl"], AttributeNames=["RedrivePolicy"]
-    )
-    assert ":taskql-dlq" in found["Attributes"]["RedrivePolicy"]
+        found = sqs.get_queue_attributes(QueueUrl=made, AttributeNames=["All"])["Attributes"]
+        assert (found.get("FifoQueue") == "true") is made.endswith(".fifo")
+        attributes[made] = found
+    settings = settings_of("consumer")
+    for queue, url in settings.queue_urls.items():
+        policy = json.loads(attributes[here(url, stack)]["RedrivePolicy"])
+        letters = here(settings.dead_letter_urls[queue], stack)
+        assert policy["deadLetterTargetArn"] == attributes[letters]["QueueArn"]
+
+
+def here(url: str, stack: DevStack) -> str:
+    """The URL of a container's queue on the emulator of this test."""
+    return stack.env["AWS_ENDPOINT_URL"] + urlsplit(url).path

@@ -12,10 +12,11 @@ from taskql.errors import LeaseLost
 from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.message import decode
 from taskql.ports import Claimed, Created, Dispatch
+from taskql.queues import Queue
 from taskql.task import Failure, Progress
 from tests.contract.conftest import KIND, MINUTE, Database, new_task
 
-QUEUE = "normal"
+QUEUE = Queue.NORMAL
 UNRESERVED = "reserved_until = NULL"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 FAILURE = Failure("PERMANENT", "no", retryable=False)
@@ -281,7 +282,7 @@ async def test_a_heartbeat_in_time_keeps_the_rescuer_away(db: Database) -> None:
 # ---------------------------------------------------------------- watermarks and lost messages
 
 
-async def watermark(db: Database, queue: str = QUEUE) -> Any:
+async def watermark(db: Database, queue: Queue = QUEUE) -> Any:
     return await db.value("SELECT sent_at FROM watermarks WHERE queue = $1", queue)
 
 
@@ -300,8 +301,8 @@ async def test_a_watermark_is_never_in_the_future(db: Database) -> None:
 
 async def test_each_queue_has_a_watermark_of_its_own(db: Database) -> None:
     await db.dispatch.raise_watermark(QUEUE, NOON)
-    await db.dispatch.raise_watermark("other", NOON + MINUTE)
-    assert (await watermark(db), await watermark(db, "other")) == (NOON, NOON + MINUTE)
+    await db.dispatch.raise_watermark(Queue.LOW, NOON + MINUTE)
+    assert (await watermark(db), await watermark(db, Queue.LOW)) == (NOON, NOON + MINUTE)
 
 
 async def sent(db: Database, when: datetime, sends: int = 1) -> UUID:
@@ -333,7 +334,7 @@ async def test_a_lost_message_is_sent_again_and_counted(db: Database) -> None:
 
 async def test_nothing_is_lost_before_its_queue_has_a_watermark(db: Database) -> None:
     await sent(db, NOON)
-    await db.dispatch.raise_watermark("other", NOON + timedelta(days=1))
+    await db.dispatch.raise_watermark(Queue.LOW, NOON + timedelta(days=1))
     assert await db.dispatch.resend_lost(MINUTE, 10) == 0
 
 

@@ -12,11 +12,13 @@ from redis.asyncio import Redis
 
 from taskql.adapters.redis import RedisEventSink, RedisEventSource
 from taskql.adapters.redis.codec import ForeignEvent, channel, decode, encode
-from taskql.adapters.redis.sink import BUFFERED_EVENTS
+from taskql.adapters.redis.connections import LIMIT_SECONDS
+from taskql.adapters.redis.sink import BATCH_EVENTS, BUFFERED_EVENTS
 from taskql.adapters.redis.source import WAITING_EVENTS
 from taskql.devstack import DevStack
 from taskql.errors import Unavailable
 from taskql.lifecycle import AttemptOutcome, TaskStatus
+from taskql.queues import TaskPriority
 from taskql.task import Attempt, Failure, Progress, Task, TaskEvent
 
 DEADLINE_SECONDS = 15
@@ -55,6 +57,7 @@ def a_task(task_id: UUID | None = None, version: int = 1) -> Task:
         progress=Progress(0.25, "a quarter"),
         result={"list": [1, 2.5, None, "x"]},
         failure=failure,
+        expires_at=NOW,
         updated_at=NOW,
         started_at=NOW,
         finished_at=None,
@@ -63,6 +66,10 @@ def a_task(task_id: UUID | None = None, version: int = 1) -> Task:
         title="a private title",
         description=None,
         input={"secret": "private too"},
+        priority=TaskPriority.HIGH,
+        ordering_key="a private key",
+        tags=("a private tag",),
+        run_at=NOW,
         created_at=NOW,
     )
 
@@ -238,6 +245,28 @@ async def test_closing_the_sink_publishes_what_is_left(url: str) -> None:
     assert [event and event.version for event in received] == list(range(1, 1001))
 
 
+async def test_what_is_flushed_is_on_its_way(url: str) -> None:
+    task_id = uuid4()
+    async with both(url) as (sink, source), Redis.from_url(url) as later:
+        await source.watch(task_id)
+        for version in range(1, 1001):
+            sink.publish(a_task(task_id, version))
+        await sink.flush()
+        await later.publish(channel(task_id), encode(a_task(task_id, 1001)))
+        received = [await following(source) for _ in range(1001)]
+    assert [event and event.version for event in received] == list(range(1, 1002))
+
+
+async def test_flushing_nothing_returns_at_once(url: str) -> None:
+    async with RedisEventSink(url) as sink:
+        async with asyncio.timeout(LIMIT_SECONDS / 2):
+            await sink.flush()
+        sink.publish(a_task())
+        await sink.flush()
+        async with asyncio.timeout(LIMIT_SECONDS / 2):
+            await sink.flush()
+
+
 async def test_an_event_that_cannot_be_encoded_does_not_stop_the_sink(url: str) -> None:
     task_id = uuid4()
     async with both(url) as (sink, source):
@@ -343,6 +372,17 @@ async def test_publishing_to_a_frozen_server_neither_waits_nor_piles_up(
         await until_logged(caplog, "events get lost")
         fragile.valkey.resume()
         await until_delivered(sink, source, a_task(task_id, 2 * BUFFERED_EVENTS))
+
+
+async def test_flushing_to_a_frozen_server_ends_within_its_limit(fragile: DevStack, broken_url: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with RedisEventSink(broken_url) as sink:
+        fragile.valkey.pause()
+        for _ in range(3 * BATCH_EVENTS):
+            sink.publish(a_task())
+        began = loop.time()
+        await sink.flush()
+        assert loop.time() - began < 2 * LIMIT_SECONDS
 
 
 async def test_closing_while_the_server_is_frozen_ends(fragile: DevStack, broken_url: str) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,74 +10,24 @@ from uuid import uuid4
 import pytest
 
 from taskql.adapters.sqs import SqsClient, SqsReceiver, SqsSender, open_client, open_receiver, open_sender
-from taskql.adapters.sqs.sender import MAX_MESSAGE_BYTES
 from taskql.devstack import DevStack
 from taskql.errors import StartupError, Unavailable
 from taskql.message import decode
-from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, DeadLetter, Dispatch, Message
+from taskql.ports import SQS_MAX_BATCH, Message
+from taskql.queues import Queue
+from tests.contract.own_queues import (
+    LONG,
+    VISIBILITY,
+    Clients,
+    Queues,
+    a_dispatch,
+    a_letter,
+    new_queues,
+    open_clients,
+)
 
 DEADLINE_SECONDS = 20
 SOON = timedelta(seconds=1)
-LONG = timedelta(seconds=MAX_POLL_SECONDS)
-VISIBILITY = timedelta(seconds=60)
-
-
-@dataclass(frozen=True)
-class Clients:
-    """What the tests of one stack share: a client costs more than a test."""
-
-    polling: SqsClient
-    control: SqsClient
-
-
-@dataclass(frozen=True)
-class Queues:
-    """A queue and a dead-letter queue of one test's own, and what works on them."""
-
-    url: str
-    dead_letter_url: str
-    sender: SqsSender
-    receiver: SqsReceiver
-    client: SqsClient
-
-    async def send(self, count: int = 1) -> list[Dispatch]:
-        dispatches = [Dispatch(uuid4(), "normal", 1) for _ in range(count)]
-        assert await self.sender.send(dispatches) == dispatches
-        return dispatches
-
-    async def receive(self) -> Message:
-        [message] = await self.receiver.receive(1, LONG)
-        return message
-
-    async def dead_letters(self) -> list[dict[str, Any]]:
-        answer = await self.client.request(
-            "receive_message",
-            QueueUrl=self.dead_letter_url,
-            MaxNumberOfMessages=10,
-            MessageAttributeNames=["All"],
-        )
-        return list(answer.get("Messages", []))
-
-
-@asynccontextmanager
-async def open_clients(stack: DevStack) -> AsyncIterator[Clients]:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in stack.env.items():
-            environment.setenv(name, value)
-        async with (
-            open_client(endpoint_url=stack.env["AWS_ENDPOINT_URL"], longest_wait=LONG) as polling,
-            open_client(endpoint_url=stack.env["AWS_ENDPOINT_URL"]) as control,
-        ):
-            yield Clients(polling, control)
-
-
-async def new_queues(clients: Clients) -> Queues:
-    client = clients.control
-    url = (await client.request("create_queue", QueueName=f"test-{uuid4()}"))["QueueUrl"]
-    dead_letter_url = (await client.request("create_queue", QueueName=f"test-{uuid4()}"))["QueueUrl"]
-    sender = SqsSender(client, {"normal": url}, dead_letter_url)
-    receiver = SqsReceiver("normal", url, VISIBILITY, polling=clients.polling, control=client)
-    return Queues(url, dead_letter_url, sender, receiver, client)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +37,8 @@ async def clients(stack: DevStack) -> AsyncIterator[Clients]:
 
 
 @pytest.fixture
-async def queues(clients: Clients) -> Queues:
-    return await new_queues(clients)
+async def queues(stack: DevStack, clients: Clients) -> Queues:
+    return await new_queues(stack, clients)
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +56,9 @@ async def fragile_clients(fragile: DevStack) -> AsyncIterator[Clients]:
 
 @pytest.fixture
 async def fragile_queues(fragile: DevStack, fragile_clients: Clients) -> AsyncIterator[Queues]:
-    yield await new_queues(fragile_clients)
+    yield await new_queues(fragile, fragile_clients)
     fragile.sqs.resume()
     fragile.sqs.start()
-
-
-def a_letter(body: str = "a body", reason: str = "a reason") -> DeadLetter:
-    return DeadLetter(uuid4(), reason, body, uuid4(), 3, "normal", datetime.now(UTC))
 
 
 # ---------------------------------------------------------------- sending and receiving
@@ -124,15 +69,33 @@ async def test_what_is_sent_is_received(queues: Queues) -> None:
     [dispatch] = await queues.send()
     message = await queues.receive()
     assert decode(message.body) == dispatch.task_id
-    assert message.queue == "normal"
+    assert message.queue is Queue.NORMAL
+    assert message.ordering_group is None
     assert message.receive_count == 1
     assert before - SOON <= message.sent_at <= datetime.now(UTC) + SOON
 
 
 async def test_ten_go_in_one_batch(queues: Queues) -> None:
     dispatches = await queues.send(SQS_MAX_BATCH)
-    received = await queues.receiver.receive(SQS_MAX_BATCH, LONG)
+    received = await queues.receiver.receive(Queue.NORMAL, SQS_MAX_BATCH, LONG)
     assert {decode(message.body) for message in received} == {dispatch.task_id for dispatch in dispatches}
+
+
+async def test_each_queue_is_polled_by_name(queues: Queues) -> None:
+    sent = {queue: (await queues.send(queue=queue))[0].task_id for queue in Queue}
+    received = {queue: await queues.receive(queue) for queue in reversed(Queue)}
+    assert {queue: decode(message.body) for queue, message in received.items()} == sent
+    assert all(message.queue is queue for queue, message in received.items())
+    for message in received.values():
+        await queues.receiver.acknowledge(message)
+        await queues.receiver.hide(message, timedelta(0))
+    assert [await queues.received_now(queue) for queue in Queue] == [[]] * len(Queue)
+
+
+async def test_a_poll_gets_nothing_of_another_queue(queues: Queues) -> None:
+    await queues.send(queue=Queue.HIGH)
+    assert await queues.received_now(Queue.LOW) == []
+    assert len(await queues.received_now(Queue.HIGH)) == 1
 
 
 async def test_sending_nothing_is_no_request(queues: Queues) -> None:
@@ -142,17 +105,17 @@ async def test_sending_nothing_is_no_request(queues: Queues) -> None:
 
 async def test_no_more_is_received_than_there_is_room_for(queues: Queues) -> None:
     await queues.send(3)
-    assert len(await queues.receiver.receive(2, LONG)) == 2
-    assert len(await queues.receiver.receive(1000, LONG)) == 1
+    assert len(await queues.receiver.receive(Queue.NORMAL, 2, LONG)) == 2
+    assert len(await queues.receiver.receive(Queue.NORMAL, 1000, LONG)) == 1
 
 
 async def test_an_empty_queue_answers_with_nothing(queues: Queues) -> None:
-    assert await queues.receiver.receive(10, timedelta(0)) == []
-    assert await queues.receiver.receive(10, timedelta(milliseconds=10)) == []
+    assert await queues.receiver.receive(Queue.NORMAL, 10, timedelta(0)) == []
+    assert await queues.receiver.receive(Queue.NORMAL, 10, timedelta(milliseconds=10)) == []
 
 
 async def test_a_waiting_poll_gets_what_comes_later(queues: Queues) -> None:
-    poll = asyncio.create_task(queues.receiver.receive(1, LONG))
+    poll = asyncio.create_task(queues.receiver.receive(Queue.NORMAL, 1, LONG))
     [dispatch] = await queues.send()
     [message] = await poll
     assert decode(message.body) == dispatch.task_id
@@ -163,13 +126,13 @@ async def test_an_acknowledged_message_is_gone(queues: Queues) -> None:
     message = await queues.receive()
     await queues.receiver.acknowledge(message)
     await queues.receiver.hide(message, timedelta(0))
-    assert await queues.receiver.receive(1, timedelta(0)) == []
+    assert await queues.received_now() == []
 
 
 async def test_a_received_message_is_hidden_until_it_is_released(queues: Queues) -> None:
     await queues.send()
     message = await queues.receive()
-    assert await queues.receiver.receive(1, timedelta(0)) == []
+    assert await queues.received_now() == []
     await queues.receiver.hide(message, timedelta(0))
     again = await queues.receive()
     assert (again.body, again.receive_count) == (message.body, 2)
@@ -198,7 +161,7 @@ async def test_a_stale_receipt_is_harmless(queues: Queues) -> None:
 async def test_acknowledging_does_not_wait_behind_long_polls(queues: Queues) -> None:
     await queues.send()
     message = await queues.receive()
-    polls = [asyncio.create_task(queues.receiver.receive(1, LONG)) for _ in range(10)]
+    polls = [asyncio.create_task(queues.receiver.receive(Queue.NORMAL, 1, LONG)) for _ in range(10)]
     await queues.receiver.hide(message, SOON)
     await queues.receiver.acknowledge(message)
     assert not any(poll.done() for poll in polls)
@@ -213,7 +176,8 @@ async def test_ping_is_content_with_a_queue(queues: Queues) -> None:
 
 async def test_ping_names_a_queue_that_is_not_there(stack: DevStack, clients: Clients) -> None:
     url = stack.env["SQS_QUEUE_URL"] + "-misspelt"
-    receiver = SqsReceiver("normal", url, VISIBILITY, polling=clients.polling, control=clients.control)
+    urls = {Queue.NORMAL: stack.env["SQS_QUEUE_URL"], Queue.LOW: url}
+    receiver = SqsReceiver(urls, VISIBILITY, polling=clients.polling, control=clients.control)
     with pytest.raises(Unavailable, match=r"taskql-misspelt can't be used: SQS refused"):
         await receiver.ping()
 
@@ -225,13 +189,28 @@ async def test_sender_and_receiver_open_their_own_clients(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", stack.env["AWS_SECRET_ACCESS_KEY"])
     place = {"endpoint_url": stack.env["AWS_ENDPOINT_URL"], "region": stack.env["AWS_REGION"]}
     async with (
-        open_sender({"normal": queues.url}, queues.dead_letter_url, **place) as sender,
-        open_receiver("normal", queues.url, VISIBILITY, polls=2, **place) as receiver,
+        open_sender(queues.urls, queues.dead_letter_urls, **place) as sender,
+        open_receiver(queues.urls, VISIBILITY, **place) as receiver,
     ):
-        [dispatch] = await sender.send([Dispatch(uuid4(), "normal", 1)])
-        [message] = await receiver.receive(1, LONG)
+        [dispatch] = await sender.send([a_dispatch()])
+        [message] = await receiver.receive(Queue.NORMAL, 1, LONG)
         assert decode(message.body) == dispatch.task_id
         await receiver.acknowledge(message)
+
+
+async def test_each_queue_can_be_polled_at_once(
+    stack: DevStack, queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a short poll of each beside them, as a worker makes them that has little room."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", stack.env["AWS_ACCESS_KEY_ID"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", stack.env["AWS_SECRET_ACCESS_KEY"])
+    place = {"endpoint_url": stack.env["AWS_ENDPOINT_URL"], "region": stack.env["AWS_REGION"]}
+    async with open_receiver(queues.urls, VISIBILITY, **place) as receiver, asyncio.timeout(DEADLINE_SECONDS):
+        polls = [asyncio.create_task(receiver.receive(queue, 1, LONG)) for queue in Queue]
+        await asyncio.gather(*(receiver.receive(queue, 1, timedelta(0)) for queue in Queue))
+        for queue in Queue:
+            await queues.send(2, queue)
+        assert [len(messages) for messages in await asyncio.gather(*polls)] == [1] * len(Queue)
 
 
 async def test_what_is_missing_for_a_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,56 +224,14 @@ async def test_what_is_missing_for_a_client_is_named(monkeypatch: pytest.MonkeyP
             pass
 
 
-# ---------------------------------------------------------------- dead letters
-
-
-async def test_a_dead_letter_tells_what_is_known(queues: Queues) -> None:
-    letter = a_letter()
-    assert await queues.sender.send_dead_letters([letter]) == [letter]
-    [found] = await queues.dead_letters()
-    assert found["Body"] == "a body"
-    told = {name: value["StringValue"] for name, value in found["MessageAttributes"].items()}
-    assert told == {"task_id": str(letter.task_id), "attempt": "3", "reason": "a reason"}
-
-
-async def test_a_foreign_message_s_letter_has_no_task(queues: Queues) -> None:
-    letter = DeadLetter(uuid4(), "", "who am I", None, None, "normal", datetime.now(UTC))
-    assert await queues.sender.send_dead_letters([letter]) == [letter]
-    [found] = await queues.dead_letters()
-    assert set(found["MessageAttributes"]) == {"reason"}
-
-
-@pytest.mark.parametrize(
-    ("body", "sent"),
-    [
-        ("a\x00b\x01\x1f\ufffe\uffff", "a\ufffdb\ufffd\ufffd\ufffd\ufffd"),
-        ("\ud800", "\ufffd"),
-        ("\t\r\n\x7f é 🚀", "\t\r\n\x7f é 🚀"),
-        ("", "(empty)"),
-    ],
-)
-async def test_characters_that_sqs_refuses_are_replaced(queues: Queues, body: str, sent: str) -> None:
-    assert await queues.sender.send_dead_letters([a_letter(body, reason=body)])
-    [found] = await queues.dead_letters()
-    assert found["Body"] == sent
-    assert found["MessageAttributes"]["reason"]["StringValue"] == sent
-
-
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's advice, not a fault
-async def test_the_largest_messages_fit_with_their_reasons(queues: Queues) -> None:
-    letters = [a_letter("é" * (MAX_MESSAGE_BYTES // 2), reason="r" * 100_000) for _ in range(2)]
-    assert await queues.sender.send_dead_letters(letters) == letters
-    assert len(await queues.dead_letters()) == 2
-
-
-async def test_a_letter_that_is_refused_holds_no_other_up(queues: Queues) -> None:
-    await queues.client.request(
-        "set_queue_attributes", QueueUrl=queues.dead_letter_url, Attributes={"MaximumMessageSize": "1024"}
-    )
-    small, large = a_letter(), a_letter("x" * 5000)
-    assert await queues.sender.send_dead_letters([large, small]) == [small]
-    with pytest.raises(Unavailable):
-        await queues.sender.send_dead_letters([large])
+async def test_a_queue_is_empty_when_nobody_waits_in_it_nor_is_at_work_on_any(queues: Queues) -> None:
+    assert await queues.sender.is_empty(Queue.LOW)
+    await queues.send(queue=Queue.LOW)
+    assert not await queues.sender.is_empty(Queue.LOW)
+    message = await queues.receive(Queue.LOW)
+    assert not await queues.sender.is_empty(Queue.LOW)
+    await queues.receiver.acknowledge(message)
+    assert await queues.sender.is_empty(Queue.LOW)
 
 
 # ---------------------------------------------------------------- partial failures
@@ -317,18 +254,18 @@ class RefusingSome(SqsClient):
 
 
 def sender_that(queues: Queues, refuses: Callable[[int], bool]) -> SqsSender:
-    return SqsSender(RefusingSome(queues.client, refuses), {"normal": queues.url}, queues.dead_letter_url)
+    return SqsSender(RefusingSome(queues.client, refuses), queues.urls, queues.dead_letter_urls)
 
 
 async def test_of_a_batch_only_the_refused_stay_behind(queues: Queues) -> None:
-    dispatches = [Dispatch(uuid4(), "normal", 1) for _ in range(4)]
+    dispatches = [a_dispatch() for _ in range(4)]
     accepted = await sender_that(queues, lambda index: index % 2 == 1).send(dispatches)
     assert accepted == [dispatches[0], dispatches[2]]
 
 
 async def test_a_batch_of_which_nothing_is_accepted_is_an_outage(queues: Queues) -> None:
     with pytest.raises(Unavailable, match="InternalError"):
-        await sender_that(queues, lambda _: True).send([Dispatch(uuid4(), "normal", 1)])
+        await sender_that(queues, lambda _: True).send([a_dispatch()])
 
 
 # ---------------------------------------------------------------- outages
@@ -336,10 +273,10 @@ async def test_a_batch_of_which_nothing_is_accepted_is_an_outage(queues: Queues)
 
 async def outcomes(queues: Queues) -> tuple[object, ...]:
     """What each of the ports' methods does at present."""
-    message = Message("{}", str(uuid4()), "normal", datetime.now(UTC), 1)
+    message = Message("{}", str(uuid4()), Queue.NORMAL, datetime.now(UTC), 1)
     async with asyncio.timeout(DEADLINE_SECONDS):
         return await asyncio.gather(
-            queues.sender.send([Dispatch(uuid4(), "normal", 1)]),
+            queues.sender.send([a_dispatch()]),
             queues.sender.send_dead_letters([a_letter()]),
             queues.receiver.acknowledge(message),
             queues.receiver.hide(message, SOON),
@@ -354,17 +291,16 @@ async def test_without_sqs_everything_is_unavailable_and_works_again_after(
     fragile.sqs.kill()
     assert {type(outcome) for outcome in await outcomes(fragile_queues)} == {Unavailable}
     with pytest.raises(Unavailable):
-        await fragile_queues.receiver.receive(1, SOON)
+        await fragile_queues.receiver.receive(Queue.NORMAL, 1, SOON)
     fragile.sqs.start()
-    for url in (fragile_queues.url, fragile_queues.dead_letter_url):  # lost with the emulator's memory
-        await fragile_queues.client.request("create_queue", QueueName=url.rpartition("/")[2])
+    await fragile_queues.make()
     assert not any(isinstance(outcome, Exception) for outcome in await outcomes(fragile_queues))
 
 
 async def test_a_poll_that_is_open_when_sqs_dies_is_an_outage(
     fragile: DevStack, fragile_queues: Queues
 ) -> None:
-    poll = asyncio.create_task(fragile_queues.receiver.receive(1, LONG))
+    poll = asyncio.create_task(fragile_queues.receiver.receive(Queue.NORMAL, 1, LONG))
     await fragile_queues.receiver.ping()  # it set out later, so the poll has most likely arrived
     fragile.sqs.kill()
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -378,11 +314,11 @@ async def test_a_frozen_sqs_holds_nobody_up(fragile: DevStack, fragile_queues: Q
 
 
 async def test_a_queue_that_is_gone_is_an_outage_not_a_crash(queues: Queues) -> None:
-    await queues.client.request("delete_queue", QueueUrl=queues.url)
+    await queues.client.request("delete_queue", QueueUrl=queues.urls[Queue.NORMAL])
     with pytest.raises(Unavailable, match="NonExistentQueue"):
-        await queues.receiver.receive(1, timedelta(0))
+        await queues.receiver.receive(Queue.NORMAL, 1, timedelta(0))
     with pytest.raises(Unavailable, match="NonExistentQueue"):
-        await queues.sender.send([Dispatch(uuid4(), "normal", 1)])
+        await queues.sender.send([a_dispatch()])
 
 
 async def test_a_proxy_of_the_environment_is_not_asked_for_an_emulator_on_this_machine(

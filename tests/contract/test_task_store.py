@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -24,6 +22,7 @@ from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, NotSto
 from taskql.queues import Queue
 from taskql.task import Failure, Lease, Progress, Task
 from tests.contract.conftest import KIND, MINUTE, OWNER, Database, new_task
+from tests.contract.plans import indexes, nodes, noted, plan_of
 
 ALL = TaskFilter()
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -504,33 +503,6 @@ async def test_fetch_answers_what_exists_and_is_the_owners(db: Database) -> None
 # ---------------------------------------------------------------- plans
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-@pytest.fixture
-def plans(db: Database, engine: AsyncEngine) -> Iterator[Callable[[], Any]]:
-    """How PostgreSQL would perform the queries that were made since the test began."""
-    made: list[tuple[str, tuple[Any, ...]]] = []
-
-    def note(_: Any, __: Any, statement: str, values: tuple[Any, ...], *___: Any) -> None:
-        made.append((statement, values))
-
-    async def explained() -> list[dict[str, Any]]:
-        async with db.direct.transaction():
-            await db.sql("SET LOCAL enable_seqscan = off")
-            found = [
-                await db.value(f"EXPLAIN (FORMAT JSON) {statement}", *values) for statement, values in made
-            ]
-        return [json.loads(plan)[0]["Plan"] for plan in found]
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield explained
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
-
-
 HERE = Position(NOON, UUID(int=7))
 PAGES = [
     PageRequest(limit=20, descending=descending, backward=backward, after=after, before=before)
@@ -546,7 +518,7 @@ PAGES = [
     ids=["all", "failed"],
 )
 async def test_pages_come_from_the_listing_index_without_sorting(
-    db: Database, plans: Callable[[], Any], filter: TaskFilter, index: str
+    db: Database, engine: AsyncEngine, filter: TaskFilter, index: str
 ) -> None:
     # Rows of many owners, so that no plan but the index pays.
     await db.sql(
@@ -555,12 +527,15 @@ async def test_pages_come_from_the_listing_index_without_sorting(
         "FROM generate_series(1, 5000) n"
     )
     await db.sql("ANALYZE tasks")
-    for request in PAGES:
-        await db.tasks.page("owner 7", filter, request)
-    found = await plans()
-    assert len(found) >= len(PAGES)
-    for plan in found:
-        assert {node["Index Name"] for node in nodes(plan) if "Index Name" in node} == {index}
+    with noted(engine) as made:
+        for request in PAGES:
+            await db.tasks.page("owner 7", filter, request)
+    assert len(made) >= len(PAGES)
+    async with db.direct.transaction():
+        await db.sql("SET LOCAL enable_seqscan = off")
+        plans = [await plan_of(db, statement) for statement in made]
+    for plan in plans:
+        assert indexes(plan) == {index}
         assert not [node for node in nodes(plan) if "Sort" in node["Node Type"] or "Filter" in node]
 
 
@@ -595,11 +570,11 @@ async def test_an_outage_is_unavailable_and_heals(fragile: DevStack) -> None:
             "retry": lambda: leases.retry(lease, failure, MINUTE),
             "fail": lambda: leases.fail(lease, failure),
             "release": lambda: leases.release(lease),
-            "bury": lambda: leases.bury("normal", "body", "reason"),
+            "bury": lambda: leases.bury(Queue.NORMAL, "body", "reason"),
             "reserve_due": lambda: dispatch.reserve_due(1),
-            "mark_sent": lambda: dispatch.mark_sent([Dispatch(task.id, "normal", 0)]),
+            "mark_sent": lambda: dispatch.mark_sent([Dispatch(task.id, Queue.NORMAL, 0)]),
             "rescue_expired": lambda: dispatch.rescue_expired(1),
-            "raise_watermark": lambda: dispatch.raise_watermark("normal", NOON),
+            "raise_watermark": lambda: dispatch.raise_watermark(Queue.NORMAL, NOON),
             "resend_lost": lambda: dispatch.resend_lost(MINUTE, 1),
             "reserve_dead_letters": lambda: dispatch.reserve_dead_letters(1),
             "mark_dead_letters_sent": lambda: dispatch.mark_dead_letters_sent([task.id]),

@@ -128,7 +128,7 @@ def test_missing_sqs_is_named_by_the_consumer(site: Deployment) -> None:
     reason = refusal("consumer", {**site.env, **NEVER, "AWS_ENDPOINT_URL": nobody})
     assert reason.startswith("SQS could not be reached for 1 s. SQS does not answer")
     assert nobody in reason
-    assert reason.endswith("Start it, or correct SQS_QUEUE_URL or AWS_ENDPOINT_URL.\n")
+    assert reason.endswith("Start it, or correct the SQS_*_URL or AWS_ENDPOINT_URL.\n")
 
 
 def test_all_that_is_missing_is_named_at_once(site: Deployment) -> None:
@@ -266,17 +266,18 @@ def test_malformed_redis_url_is_refused_at_once(site: Deployment, url: str) -> N
     assert "It looks like redis://" in reason
 
 
-@pytest.mark.parametrize("setting", ["SQS_QUEUE_URL", "SQS_DLQ_URL"])
+@pytest.mark.parametrize("setting", ["SQS_QUEUE_URL", "SQS_FIFO_DLQ_URL"])
 def test_queue_url_without_a_scheme_is_refused_at_once(site: Deployment, setting: str) -> None:
-    reason = refusal("gql", {**site.env, setting: "localhost/000000000000/taskql"})
+    reason = refusal("gql", {**site.env, setting: "localhost/000000000000/taskql.fifo"})
     assert reason == f"{setting}: a queue's URL starts with https:// or http://\n"
 
 
-def test_queue_that_is_not_there_is_named_at_once(site: Deployment) -> None:
-    url = site.env["SQS_QUEUE_URL"].replace(site.name, "no-such-queue")
-    reason = refusal("consumer", {**site.env, **LONG, "SQS_QUEUE_URL": url})
+@pytest.mark.parametrize("setting", ["SQS_QUEUE_URL", "SQS_FIFO_QUEUE_URL"])
+def test_queue_that_is_not_there_is_named_at_once(site: Deployment, setting: str) -> None:
+    url = site.env[setting].replace(site.name, "no-such-queue")
+    reason = refusal("consumer", {**site.env, **LONG, setting: url})
     assert reason.startswith(f"The SQS queue {url} can't be used: ")
-    assert reason.endswith("Check SQS_QUEUE_URL or AWS_ENDPOINT_URL.\n")
+    assert reason.endswith("Check the SQS_*_URL or AWS_ENDPOINT_URL.\n")
 
 
 def test_aws_endpoint_without_a_scheme_is_refused_at_once(site: Deployment) -> None:

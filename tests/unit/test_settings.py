@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from taskql.errors import StartupError
+from taskql.queues import Queue
 from taskql.settings import Settings, load_handler_modules, load_settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / ".env.example"
@@ -20,7 +21,11 @@ REQUIRED = {
     "DATABASE_URL": "postgresql://taskql:hidden-password@db:5432/taskql",
     "REDIS_URL": "redis://cache:6379/0",
     "SQS_QUEUE_URL": "http://sqs:4566/000000000000/tasks",
+    "SQS_HIGH_QUEUE_URL": "http://sqs:4566/000000000000/urgent-tasks",
+    "SQS_LOW_QUEUE_URL": "http://sqs:4566/000000000000/patient-tasks",
+    "SQS_FIFO_QUEUE_URL": "http://sqs:4566/000000000000/tasks.fifo",
     "SQS_DLQ_URL": "http://sqs:4566/000000000000/dead-letters",
+    "SQS_FIFO_DLQ_URL": "http://sqs:4566/000000000000/dead-letters.fifo",
 }
 TIMES = {
     "TASKQL_VISIBILITY_SECONDS": "visibility",
@@ -117,6 +122,11 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("PORT", "http"),
         ("LOG_LEVEL", "loud"),
         ("SQS_QUEUE_URL", "tasks"),
+        ("SQS_HIGH_QUEUE_URL", "tasks"),
+        ("SQS_LOW_QUEUE_URL", "tasks"),
+        ("SQS_FIFO_QUEUE_URL", "tasks.fifo"),
+        ("SQS_FIFO_QUEUE_URL", REQUIRED["SQS_QUEUE_URL"]),
+        ("SQS_FIFO_DLQ_URL", REQUIRED["SQS_DLQ_URL"]),
         ("SQS_DLQ_URL", "arn:aws:sqs:eu-west-1:000000000000:dlq"),
         ("TASKQL_CONCURRENCY", "0"),
         ("TASKQL_CONCURRENCY", "1001"),
@@ -136,6 +146,28 @@ def test_all_that_is_missing_is_named_at_once() -> None:
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     os.environ[name] = value
     assert refusal().startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", ["SQS_FIFO_QUEUE_URL", "SQS_FIFO_DLQ_URL"])
+def test_a_fifo_queue_is_told_by_its_ending(name: str) -> None:
+    os.environ[name] = "https://sqs.eu-west-1.amazonaws.com/000000000000/tasks"
+    assert refusal() == f"{name}: a FIFO queue's URL ends in .fifo"
+
+
+def test_each_queue_has_a_url_and_dead_letters_go_to_a_queue_of_its_type() -> None:
+    settings = load_settings()
+    assert settings.queue_urls == {
+        Queue.HIGH: REQUIRED["SQS_HIGH_QUEUE_URL"],
+        Queue.NORMAL: REQUIRED["SQS_QUEUE_URL"],
+        Queue.LOW: REQUIRED["SQS_LOW_QUEUE_URL"],
+        Queue.FIFO: REQUIRED["SQS_FIFO_QUEUE_URL"],
+    }
+    assert settings.dead_letter_urls == {
+        Queue.HIGH: REQUIRED["SQS_DLQ_URL"],
+        Queue.NORMAL: REQUIRED["SQS_DLQ_URL"],
+        Queue.LOW: REQUIRED["SQS_DLQ_URL"],
+        Queue.FIFO: REQUIRED["SQS_FIFO_DLQ_URL"],
+    }
 
 
 @pytest.mark.parametrize("name", TIMES)

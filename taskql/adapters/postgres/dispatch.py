@@ -41,6 +41,7 @@ EXPIRED = Failure(
     retryable=True,
 )
 
+# By an array of their ids, the planner looks up each row; a join it may perform by reading the whole table.
 RESERVE_DUE = text(f"""
 WITH due AS (
     SELECT task_id FROM dispatch
@@ -49,7 +50,7 @@ WITH due AS (
     ORDER BY available_at LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE dispatch d SET reserved_until = now() + make_interval(secs => {RESERVED_SECONDS})
-FROM due WHERE d.task_id = due.task_id
+WHERE d.task_id = ANY (ARRAY (SELECT task_id FROM due))
 RETURNING {DISPATCH_SQL}
 """)
 
@@ -166,11 +167,15 @@ WITH old AS (
 DELETE FROM tasks t USING old WHERE t.id = old.id
 """)
 
-
+# A group that somebody is taking a place in is in use; waiting for it with others in hand could deadlock.
 FORGET_ORDERINGS = text("""
-DELETE FROM orderings o WHERE o.used_at < now() - CAST(:unused_for AS interval)
-AND NOT EXISTS (SELECT FROM dispatch d WHERE d.ordering_group = o.name AND d.blocked)
-AND NOT EXISTS (SELECT FROM dispatch d WHERE d.ordering_group = o.name AND NOT d.blocked)
+WITH unused AS (
+    SELECT name FROM orderings o WHERE o.used_at < now() - CAST(:unused_for AS interval)
+    AND NOT EXISTS (SELECT FROM dispatch d WHERE d.ordering_group = o.name AND d.blocked)
+    AND NOT EXISTS (SELECT FROM dispatch d WHERE d.ordering_group = o.name AND NOT d.blocked)
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM orderings o USING unused WHERE o.name = unused.name
 """)
 
 

@@ -40,7 +40,7 @@ UNBLOCK_FIRST = """
     ) firsts ON d.task_id = firsts.task_id
     WHERE d.blocked ORDER BY d.task_id FOR UPDATE OF d SKIP LOCKED
 )
-UPDATE dispatch d SET blocked = false FROM mine WHERE d.task_id = mine.task_id
+UPDATE dispatch SET blocked = false WHERE task_id = ANY (ARRAY (SELECT task_id FROM mine))
 """
 
 UNBLOCK = text(f"WITH groups AS (SELECT unnest(CAST(:groups AS text[])) AS name {UNBLOCK_FIRST}")

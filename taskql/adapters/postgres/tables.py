@@ -4,8 +4,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ARRAY, JSON, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import JSON, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import RowMapping
 
 from taskql.lifecycle import TaskStatus
