@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from consumer.executor import Executor
-from consumer.watermark import Watermark
+from consumer.watermark import Watermarks
 from consumer.worker import Worker
 from taskql.bootstrap import WorkerServices, open_worker
 from taskql.logs import set_up_logging
@@ -65,6 +65,7 @@ def worker(settings: Settings, services: WorkerServices) -> Worker:
         services.leases,
         services.receiver,
         services.events,
+        services.outbox,
         services.registry,
         lease_for=settings.visibility,
         beat_every=settings.heartbeat,
@@ -72,7 +73,7 @@ def worker(settings: Settings, services: WorkerServices) -> Worker:
     return Worker(
         services.receiver,
         executor,
-        Watermark(services.receiver.queue, services.raise_watermark),
+        Watermarks(services.raise_watermark),
         concurrency=settings.taskql_concurrency,
         poll=settings.poll,
         grace=settings.drain,

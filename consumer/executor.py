@@ -26,10 +26,11 @@ from taskql.ports import (
     MessageReceiver,
     NoHandler,
     NotDue,
+    Outbox,
     Unknown,
 )
 from taskql.registry import Registry
-from taskql.task import Lease
+from taskql.task import Lease, Task
 
 REST = timedelta(seconds=1)
 """How long a message rests that could not be dealt with, because PostgreSQL is away, say."""
@@ -45,6 +46,7 @@ class Executor:
         leases: LeaseStore,
         receiver: MessageReceiver,
         events: EventSink,
+        outbox: Outbox,
         registry: Registry,
         *,
         lease_for: timedelta,
@@ -53,6 +55,7 @@ class Executor:
         self._leases = leases
         self._receiver = receiver
         self._events = events
+        self._outbox = outbox
         self._registry = registry
         self._recorder = Recorder(leases, events)
         self._lease_for = lease_for
@@ -113,6 +116,7 @@ class Executor:
             async with reporter:
                 outcome = await attempt.run()
             await self._recorder.record(lease, outcome, keep_trying=self._lease_for)
+            self._let_the_next_go(task)
             await self._acknowledge(message)
         heartbeat.let_go()
         await attempt.settled()
@@ -120,9 +124,12 @@ class Executor:
     async def _redrive(self, message: Message, failed_attempt: int) -> None:
         """A dead letter was put back: its task runs again, if it FAILED at just that attempt."""
         task_id = decode(message.body)
-        event = await self._leases.redrive(task_id, failed_attempt, self._registry.max_attempts)
-        if event is not None:
-            self._events.publish(event)
+        revived = await self._leases.redrive(task_id, failed_attempt, self._registry.max_attempts)
+        if revived is not None:
+            self._events.publish(revived.task)
+            if revived.dispatch is not None:
+                self._outbox.offer([revived.dispatch])
+            self._let_the_next_go(revived.task)
         await self._acknowledge(message)
 
     async def _bury(self, message: Message, reason: str) -> None:
@@ -130,6 +137,11 @@ class Executor:
         log.warning("a message on queue %r is not ours (%s)", message.queue, reason)
         await self._leases.bury(message.queue, message.body, reason)
         await self._acknowledge(message)
+
+    def _let_the_next_go(self, task: Task) -> None:
+        """Its ordering group has changed: have the relay look at once for whose turn it is there."""
+        if task.ordering_group is not None:
+            self._outbox.wake([task.ordering_group])
 
     async def _acknowledge(self, message: Message) -> None:
         """A failed acknowledgement is harmless: the message comes again and finds nothing to do."""

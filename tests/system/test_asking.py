@@ -1,6 +1,7 @@
 """docs/asking.md, done as it says: every example is sent, and does what the text around it promises."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from tests.deployment import Deployment
@@ -57,7 +58,7 @@ async def test_tasks_of_a_key_run_in_order(deployment: Deployment) -> None:
     for task_id in ids:
         assert (await last_state(deployment, task_id))["status"] == "COMPLETED"
     times = [await deployment.task(task_id, "startedAt finishedAt") for task_id in ids]
-    for before, after in zip(times, times[1:], strict=False):
+    for before, after in pairwise(times):
         assert before["finishedAt"] <= after["startedAt"]
 
 

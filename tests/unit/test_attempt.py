@@ -17,6 +17,7 @@ from taskql import Permanent, Retryable, TaskContext, handler
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.outcome import Abandoned, Failed, Outcome, Released, Retry, Succeeded
+from taskql.queues import TaskPriority
 from taskql.retry import backoff
 from taskql.task import Failure, Progress, Task
 
@@ -45,9 +46,9 @@ def a_task(**changes: Any) -> Task:
     fields: dict[str, Any] = {
         "id": UUID(int=7), "status": TaskStatus.PROCESSING, "version": 2, "attempt": 1, "max_attempts": 3,
         "attempts": (), "progress": None, "result": None, "failure": None, "updated_at": NOW,
-        "started_at": NOW, "finished_at": None,
-        "owner": "ada", "kind": "test", "title": "a title", "description": "of it",
-        "input": {"x": 4}, "created_at": NOW,
+        "started_at": NOW, "finished_at": None, "expires_at": None, "run_at": None,
+        "priority": TaskPriority.NORMAL, "ordering_key": None, "tags": (), "owner": "ada",
+        "kind": "test", "title": "a title", "description": "of it", "input": {"x": 4}, "created_at": NOW,
     }  # fmt: skip
     return Task(**(fields | changes))
 

@@ -20,6 +20,7 @@ from taskql import task as values
 from taskql.handler import MAX_RESULT_BYTES, declared
 from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.outcome import Abandoned, Failed, Outcome, Released, Retry, Succeeded
+from taskql.queues import TaskPriority
 from taskql.retry import MAX_RETRY_DELAY, describe
 from taskql.task import Failure, Progress, Task
 from tests.unit import process_handlers as handlers
@@ -40,7 +41,8 @@ def a_task(kind: str, data: dict[str, Any], **changes: Any) -> Task:
     fields: dict[str, Any] = {
         "id": UUID(int=7), "status": TaskStatus.PROCESSING, "version": 2, "attempt": 1, "max_attempts": 3,
         "attempts": past(), "progress": None, "result": None, "failure": None, "updated_at": NOW,
-        "started_at": NOW, "finished_at": None,
+        "started_at": NOW, "finished_at": None, "expires_at": None, "run_at": None,
+        "priority": TaskPriority.NORMAL, "ordering_key": None, "tags": (),
         "owner": "ada", "kind": kind, "title": "a title", "description": "of it",
         "input": data, "created_at": NOW,
     }  # fmt: skip
