@@ -7,6 +7,9 @@ CONSUMERS ?= 1
 SEEDS     ?= 20
 TASKS     ?= 250
 FIRST     ?= 1
+ARCH      ?= x86_64
+EXTRA     ?=
+LAMBDA_PYTHON ?= 3.13
 # Not from the environment: some shells and conda keep a machine's name in a HOST of their own.
 HOST      := 127.0.0.1
 
@@ -24,7 +27,7 @@ pages   := web/dist/graphiql.html
 shown   := examples/node_modules/.built
 all     := $(running) .venv/.dev-installed $(pages) $(shown)
 
-.PHONY: help setup run test faults check format lock schema web examples clean
+.PHONY: help setup run test faults check format lock schema web examples lambda clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -63,14 +66,18 @@ web: $(pages) ## build GraphiQL, which /graphql shows to browsers
 
 examples: $(shown) ## build the examples' pages
 
+lambda: .venv/.dev-installed ## build/lambda.zip (ARCH=x86_64|arm64 LAMBDA_PYTHON=3.13 EXTRA=folders of your handlers)
+	@$(python) -m deploy.package build/lambda.zip --arch '$(ARCH)' --python '$(LAMBDA_PYTHON)' $(EXTRA:%=--extra '%')
+
 lock: .venv/.dev-installed ## compile requirements/*.in into hash-pinned lists
-	@for each in run devstack dev emulator node; do \
+	@for each in run lambda devstack dev emulator node; do \
 		$(python) -m uv pip compile requirements/$$each.in --output-file requirements/$$each.txt --quiet \
 			--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header || exit 1; \
 	done
 
 clean: ## remove the environments and caches; your data stays
 	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .venv-node .venv-node.lock
+	@rm -rf build
 	@rm -rf web/node_modules web/dist web/.dist-* web/.build.lock
 	@rm -rf examples/node_modules examples/*/dist examples/*/src/generated examples/.build.lock
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

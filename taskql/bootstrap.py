@@ -1,14 +1,15 @@
 """The one place where adapters are opened and handed to those who need them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from taskql.adapters import postgres, redis, sqs
 from taskql.ports import (
     DeadLetterStore,
+    Dispatch,
     DispatchStore,
     EventSink,
     EventSource,
@@ -23,6 +24,12 @@ from taskql.service import TaskService
 from taskql.settings import Settings
 from taskql.startup import Need, Ping, wait_until_ready
 from taskql.upkeep import Upkeep
+
+LAMBDA_CONNECTIONS = 4
+"""To PostgreSQL, of one container: hundreds of them may run at once, each with a few tasks."""
+
+LAMBDA_PATIENCE = timedelta(seconds=5)
+"""How long an invocation waits for PostgreSQL when it opens; then its messages go back and come again."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,25 @@ class WorkerServices:
     events: EventSink
     outbox: Outbox
     raise_watermark: Callable[[Queue, datetime], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class LambdaServices(WorkerServices):
+    """What a container of Lambda works with. `flush` waits until the events are on their way."""
+
+    flush: Callable[[], Awaitable[None]]
+
+
+class NoRelay(Outbox):
+    """The outbox of a process that has no relay: one that may be frozen at any moment can't promise to send.
+
+    The relays of other processes find what became due in their sweeps, twice a second, and what was reserved
+    for this one (a dead letter's task that runs again) once the reservation has ended, after five seconds.
+    """
+
+    def offer(self, dispatches: Sequence[Dispatch]) -> None: ...
+
+    def wake(self, groups: Collection[str] = ()) -> None: ...
 
 
 @asynccontextmanager
@@ -103,6 +129,37 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
                 outbox=upkeep.relay,
                 raise_watermark=dispatch.raise_watermark,
             )
+
+
+@asynccontextmanager
+async def open_lambda(settings: Settings) -> AsyncIterator[LambdaServices]:
+    """A Lambda container's services, without upkeep. Waits for PostgreSQL, but not for long."""
+    registry = load_registry(settings.handler_modules)
+    connections = min(settings.taskql_database_pool, LAMBDA_CONNECTIONS)
+    async with (
+        # A container sleeps between invocations: by the next one its connections may be gone.
+        postgres.open_engine(settings.database_url, connections, ping_first=True) as engine,
+        redis.RedisEventSink(settings.redis_url) as events,
+        sqs.open_control(
+            settings.queue_urls,
+            settings.visibility,
+            endpoint_url=settings.aws_endpoint_url,
+            region=settings.aws_region,
+        ) as receiver,
+    ):
+        await wait_until_ready(
+            min(settings.patience, LAMBDA_PATIENCE), postgresql(postgres.PostgresTasks(engine))
+        )
+        await postgres.refuse_unmigrated(engine)
+        yield LambdaServices(
+            registry=registry,
+            leases=postgres.PostgresLeases(engine),
+            receiver=receiver,
+            events=events,
+            outbox=NoRelay(),
+            raise_watermark=postgres.PostgresDispatch(engine).raise_watermark,
+            flush=events.flush,
+        )
 
 
 def migrate(settings: Settings) -> str:

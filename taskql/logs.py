@@ -10,5 +10,6 @@ QUIET = ("aiobotocore", "boto3", "botocore", "urllib3", "asyncio", "alembic")
 
 def set_up_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), format=FORMAT, stream=sys.stderr)
+    logging.getLogger().setLevel(level.upper())  # where Lambda has put a handler, the line above did nothing
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

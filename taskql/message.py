@@ -4,6 +4,7 @@ Kind, input and owner come from PostgreSQL, so a forged message can at worst hin
 """
 
 import json
+import re
 from uuid import UUID
 
 VERSION = 1
@@ -28,6 +29,11 @@ def decode(body: str) -> UUID:
             return _parsed(text)
         case _:
             raise ForeignMessage('the body is not {"task_id": "…", "v": 1}')
+
+
+def attempt_from(text: object) -> int | None:
+    """The attempt that our own dead letters carry; anything else under that name is not ours to trust."""
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def _parsed(text: str) -> UUID:

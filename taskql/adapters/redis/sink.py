@@ -16,6 +16,7 @@ from taskql.adapters.redis.codec import channel, encode
 from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, account, impatient_client
 from taskql.errors import Unavailable
 from taskql.task import TaskEvent
+from taskql.waiting import wait_for
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class RedisEventSink:
         # When it is full the oldest event gives way: newer ones say more.
         self._buffer: deque[TaskEvent] = deque(maxlen=BUFFERED_EVENTS)
         self._wake = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
         self._closing = False
         self._away = False
 
@@ -45,7 +48,15 @@ class RedisEventSink:
 
     def publish(self, event: TaskEvent) -> None:
         self._buffer.append(event)
+        self._flushed.clear()
         self._wake.set()
+
+    async def flush(self) -> None:
+        """Wait until Redis has all that was published, or has missed it; no longer than the usual limit.
+
+        For a process that is about to be frozen.
+        """
+        await wait_for(self._flushed, LIMIT_SECONDS)
 
     async def ping(self) -> None:
         """Raises Unavailable unless Redis answers."""
@@ -71,6 +82,7 @@ class RedisEventSink:
             while self._buffer:
                 count = min(len(self._buffer), BATCH_EVENTS)
                 await self._publish([self._buffer.popleft() for _ in range(count)])
+            self._flushed.set()
 
     async def _publish(self, batch: Sequence[TaskEvent]) -> None:
         """One bounded try; the batch is gone afterwards, whatever happens."""

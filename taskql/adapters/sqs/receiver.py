@@ -6,13 +6,13 @@ Invariant: acknowledging and hiding never wait behind a long poll; they have a c
 import asyncio
 import logging
 import math
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taskql.adapters.sqs.client import Refused, SqsClient, open_client
+from taskql.message import attempt_from
 from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
 from taskql.queues import Queue
 
@@ -94,9 +94,7 @@ def message_from(queue: Queue, found: Any) -> Message:
 
 
 def failed_attempt(attributes: Mapping[str, Any]) -> int | None:
-    """The attempt that our own dead letters carry; anything else under that name is not ours to trust."""
-    text = attributes.get("attempt", {}).get("StringValue", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+    return attempt_from(attributes.get("attempt", {}).get("StringValue"))
 
 
 def whole_seconds(duration: timedelta) -> int:
@@ -124,3 +122,16 @@ async def open_receiver(
         open_client(endpoint_url=endpoint_url, region=region, connections=CONTROL_CONNECTIONS) as control,
     ):
         yield SqsReceiver(queue_urls, visibility, polling=polling, control=control)
+
+
+@asynccontextmanager
+async def open_control(
+    queue_urls: Mapping[Queue, str],
+    visibility: timedelta,
+    *,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+) -> AsyncIterator[SqsReceiver]:
+    """A receiver for whom Lambda polls: one client, to hide and to acknowledge what came."""
+    async with open_client(endpoint_url=endpoint_url, region=region) as client:
+        yield SqsReceiver(queue_urls, visibility, polling=client, control=client)
