@@ -17,7 +17,7 @@ from taskql.errors import StartupError, Unavailable
 from taskql.message import decode
 from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, DeadLetter, Dispatch, Message
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 SOON = timedelta(seconds=1)
 LONG = timedelta(seconds=MAX_POLL_SECONDS)
 VISIBILITY = timedelta(seconds=60)

@@ -27,7 +27,7 @@ from tests.contract.conftest import KIND, MINUTE, OWNER, Database, new_task
 
 ALL = TaskFilter()
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
-LONGEST_WAIT_SECONDS = 15
+LONGEST_WAIT_SECONDS = 60
 
 
 def created(creation: Creation) -> Task:

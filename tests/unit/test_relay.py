@@ -17,7 +17,7 @@ from taskql.upkeep.pace import repeat
 from taskql.upkeep.relay import MAX_OFFERED, PARALLEL_SENDS, SWEEP_ROWS, Relay, batches
 from taskql.upkeep.rescuer import RESENDS_AT_ONCE, Rescuer
 
-LONGEST_WAIT_SECONDS = 10
+LONGEST_WAIT_SECONDS = 60
 
 
 def dispatch(queue: str = "normal") -> Dispatch:
