@@ -112,7 +112,13 @@ class Attempt:
         task, code = self._task, describe(error).code
         message = "attempt %d of task %s (%s) ended with %s"
         log.info(message, task.attempt, task.id, task.kind, code, exc_info=unexpected)
-        return plan_retry(task.attempt, task.max_attempts, error, random.random)
+        return plan_retry(self._tries, self._handler.max_attempts, error, random.random)
+
+    @property
+    def _tries(self) -> int:
+        """Which try this is since the task was created or last redriven; given-back attempts don't count."""
+        left = self._task.max_attempts - self._task.attempt
+        return max(self._handler.max_attempts - left, 1)
 
     def _run_result(self, run: "asyncio.Task[Outcome]") -> Outcome:
         return self._planned(asyncio.CancelledError()) if run.cancelled() else run.result()

@@ -74,19 +74,19 @@ def shown(error: BaseException) -> str:
 
 
 def plan_retry(
-    attempt: int, max_attempts: int, error: BaseException, jitter: Callable[[], float]
+    tries: int, max_tries: int, error: BaseException, jitter: Callable[[], float]
 ) -> Retry | Failed:
-    """Whether and when to run the task again after `error` ended attempt number `attempt`.
+    """Whether and when to run the task again after `error` ended the latest of `tries`.
 
     `jitter` gives a float in [0, 1): the share of the full back-off that is waited.
     """
     failure = describe(error)
     if not failure.retryable:
         return Failed(failure)
-    if attempt >= max_attempts:
+    if tries >= max_tries:
         return Failed(exhausted(failure))
     asked = delay_asked(error)
-    return Retry(failure, backoff(attempt) * jitter() if asked is None else asked)
+    return Retry(failure, backoff(tries) * jitter() if asked is None else asked)
 
 
 def delay_asked(error: BaseException) -> timedelta | None:
@@ -102,7 +102,7 @@ def exhausted(failure: Failure) -> Failure:
     return Failure(code, failure.message, retryable=True)
 
 
-def backoff(attempt: int) -> timedelta:
-    """The longest wait after attempt number `attempt` (from 1): doubling from a second up to five minutes."""
-    doublings: int = min(attempt, 20) - 1
+def backoff(tries: int) -> timedelta:
+    """The longest wait after so many tries (from 1): doubling from a second up to five minutes."""
+    doublings: int = min(tries, 20) - 1
     return min(BACKOFF_BASE * float(2**doublings), BACKOFF_CAP)

@@ -1,11 +1,28 @@
 """What all tests share: one set of real services, and one deployment on it."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from taskql.devstack import DevStack
 from tests.deployment import Deployment
+
+WORKERS = 3
+"""Most tests wait for processes, and each worker has services of its own: three keep two cores busy."""
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would all processes that tests end by it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker runs whole files, so that one file alone needs none besides us."""
+    named = {Path(argument.partition("::")[0]) for argument in config.args}
+    workers = WORKERS if any(path.is_dir() for path in named) else min(WORKERS, len(named))
+    return workers if workers > 1 else 0
 
 
 @pytest.fixture(scope="session")

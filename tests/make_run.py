@@ -10,8 +10,8 @@ import psutil
 
 from tests.deployment import ROOT, poll
 
-READY_SECONDS = 60
-END_SECONDS = 20
+READY_SECONDS = 90
+END_SECONDS = 60
 
 
 class Run:

@@ -10,7 +10,7 @@ from tests.browser.chromium import HOW_TO_GET_IT, find_chromium, open_chromium
 from tests.browser.graphiql import GraphiQL
 from tests.deployment import Deployment
 
-expect.set_options(timeout=20_000)  # as long as it may take on a busy machine
+expect.set_options(timeout=60_000)  # as long as it may take on a busy machine
 
 
 @pytest.fixture(scope="session")

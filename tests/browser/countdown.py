@@ -14,7 +14,7 @@ from playwright.async_api import Locator, Page, WebSocket
 from tests.deployment import ROOT, free_port, poll
 from web.build import node_environment
 
-START_SECONDS = 30
+START_SECONDS = 60
 EXAMPLES = ROOT / "examples"
 
 

@@ -72,8 +72,10 @@ async def test_typed_id_stays_until_another_task_is_created(
     graphiql: GraphiQL, deployment: Deployment
 ) -> None:
     typed = await deployment.create_id("Typed")
-    await deployment.create_id("Newer")
+    newer = await deployment.create_id("Newer")
+    await graphiql.reload()
     await graphiql.choose("Watch")
+    await expect(graphiql.variables).to_contain_text(newer)
     await graphiql.type_variables(f'{{"id": "{typed}", "mine": 1}}')
 
     await graphiql.kept()

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -120,14 +121,21 @@ async def template(stack: DevStack) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-async def database_url(stack: DevStack, template: str) -> AsyncIterator[str]:
-    """A migrated database for the tests of one module."""
+@asynccontextmanager
+async def clone(stack: DevStack, template: str) -> AsyncIterator[str]:
+    """The URL of a new database like the template, for as long as it is needed."""
     name = f"clone_{next(_numbers)}"
     yield await create_database(stack, name, template)
     connection = await asyncpg.connect(stack.env["DATABASE_URL"])
     await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def database_url(stack: DevStack, template: str) -> AsyncIterator[str]:
+    """A migrated database for the tests of one module."""
+    async with clone(stack, template) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from taskql.devstack.identity import root_in_a_namespace, unprivileged
 from taskql.devstack.server import Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ENOUGH_SECONDS = 15.0
+ENOUGH_SECONDS = 60.0
 PARENT = """
 import json, signal, sys
 from taskql.devstack import DevStack

@@ -23,7 +23,7 @@ from tests.contract.plans import noted, performed, rows_read
 FAILURE = Failure("PERMANENT", "no", retryable=False)
 GROUP = str(ordering_group(OWNER, "k"))
 LONG = "a long one"
-LONGEST_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 60
 
 
 @pytest.fixture

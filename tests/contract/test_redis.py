@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from taskql.adapters.redis import RedisEventSink, RedisEventSource
+from taskql.adapters.redis import source as source_module
 from taskql.adapters.redis.codec import ForeignEvent, channel, decode, encode
 from taskql.adapters.redis.connections import LIMIT_SECONDS
 from taskql.adapters.redis.sink import BATCH_EVENTS, BUFFERED_EVENTS
@@ -21,7 +22,7 @@ from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.queues import TaskPriority
 from taskql.task import Attempt, Failure, Progress, Task, TaskEvent
 
-DEADLINE_SECONDS = 15
+DEADLINE_SECONDS = 60
 NOW = datetime(2026, 11, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 
@@ -219,7 +220,10 @@ async def test_garbage_on_a_channel_is_passed_over(url: str, caplog: pytest.LogC
     assert "not ours" in caplog.text
 
 
-async def test_a_reader_that_falls_far_behind_is_told_of_a_gap(url: str) -> None:
+async def test_a_reader_that_falls_far_behind_is_told_of_a_gap(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "LIMIT_SECONDS", DEADLINE_SECONDS)
     task_id = uuid4()
     async with RedisEventSource(url) as source, Redis.from_url(url) as redis:
         await source.watch(task_id)

@@ -18,7 +18,7 @@ from tests.contract.conftest import KIND, MINUTE, OWNER, Database, new_task
 HOUR = timedelta(hours=1)
 FAILURE = Failure("ERROR", "no", retryable=True)
 PASSED = "now() - interval '1 second'"
-LONGEST_WAIT_SECONDS = 15
+LONGEST_WAIT_SECONDS = 60
 
 
 def ahead(time: timedelta = HOUR) -> datetime:

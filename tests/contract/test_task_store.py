@@ -26,7 +26,7 @@ from tests.contract.plans import indexes, nodes, noted, plan_of
 
 ALL = TaskFilter()
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
-LONGEST_WAIT_SECONDS = 15
+LONGEST_WAIT_SECONDS = 60
 
 
 def created(creation: Creation) -> Task:

@@ -1,20 +1,17 @@
 """`python -m tests.faults`: the long proof, what `make faults` calls. Exit code 1 if a promise was broken."""
 
 import argparse
-import asyncio
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from taskql.devstack import DevStack
 from tests.faults.checker import Violation
 from tests.faults.mutants import MUTANTS
 from tests.faults.outage import outage
-from tests.faults.trial import Report, trial
+from tests.faults.trial import Report, alone, trial
 
 OUTAGE_TASKS = 1000
 
@@ -35,17 +32,22 @@ def main() -> int:
     reports = []
     with tempfile.TemporaryDirectory(prefix="taskql-faults-") as folder:
         for seed in range(options.first, options.first + options.seeds):
-            with services(Path(folder, f"seed-{seed}")) as (stack, place):
-                done = trial(stack, place, seed, options.tasks, options.seconds, options.mutant)
-                reports.append(asyncio.run(done))
+            (place := Path(folder, f"seed-{seed}")).mkdir()
+            what = {
+                "seed": seed,
+                "tasks": options.tasks,
+                "seconds": options.seconds,
+                "mutant": options.mutant,
+            }
+            reports.append(alone(place, partial(trial, **what)))
             print(line(reports[-1]), flush=True)
             tell(reports[-1].violations)
         if reports:
             print(summary(reports), flush=True)
         found = [violation for report in reports for violation in report.violations]
         if options.outage:
-            with services(Path(folder, "outage")) as (stack, place):
-                gone = asyncio.run(outage(stack, place, OUTAGE_TASKS, options.outage))
+            (place := Path(folder, "outage")).mkdir()
+            gone = alone(place, partial(outage, tasks=OUTAGE_TASKS, seconds=options.outage))
             print(f"\n{OUTAGE_TASKS} tasks with SQS there:  {gone.without}")
             print(
                 f"{OUTAGE_TASKS} tasks with SQS gone for {options.outage:g} s: {gone.during} since it is back"
@@ -53,14 +55,6 @@ def main() -> int:
             tell(gone.violations)
             found += gone.violations
     return int(bool(found))
-
-
-@contextmanager
-def services(place: Path) -> Iterator[tuple[DevStack, Path]]:
-    """Services of their own for each run, with a folder for it."""
-    place.mkdir()
-    with DevStack(data=place / "stack", say=lambda _: None) as stack:
-        yield stack, place
 
 
 def tell(found: list[Violation]) -> None:

@@ -6,11 +6,13 @@ Every rule is sound: what it reports is wrong whatever the timing was, so that o
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
-from tests.faults.evidence import Change, Delivery, Evidence, Request
+from tests.faults.evidence import TERMINAL, Change, Delivery, Evidence, Request
 
 CRASHED = "CRASHED"
+RELEASE = ("PROCESSING", "PENDING", "RELEASED")
 
 Accounts = Iterator[tuple[str, str]]
 """Of each violation: the task, and what is wrong with it."""
@@ -54,13 +56,34 @@ def one_task_per_key(evidence: Evidence) -> Accounts:
 
 
 def one_outcome(evidence: Evidence) -> Accounts:
-    """A terminal status is recorded once, and nothing changes after it."""
+    """A life has one terminal status, and nothing changes after it but that another life begins."""
     for task_id, changes in histories(evidence).items():
-        terminal = [change for change in changes if change.is_terminal]
-        if len(terminal) > 1:
-            yield task_id, f"has {len(terminal)} outcomes: {[change.status for change in terminal]}"
-        elif terminal and terminal[0] is not changes[-1]:
-            yield task_id, f"went on after its outcome: {[change.status for change in changes]}"
+        for end, after in pairwise(changes):
+            if end.is_terminal and (end.status == "COMPLETED" or after.status != "PENDING"):
+                yield task_id, f"went on after its outcome: {end.status}, {after.status}"
+
+
+def another_life_is_asked_for(evidence: Evidence) -> Accounts:
+    """For each life after the first there is an ask of its own, made before; what the API answered is so."""
+    revivals = {
+        (task_id, after.version): (end, after)
+        for task_id, changes in histories(evidence).items()
+        for end, after in pairwise(changes)
+        if end.is_terminal
+    }
+    asks = sorted(evidence.asks, key=lambda ask: (ask.attempt is None, ask.task_id is not None))
+    used = set[tuple[str, int]]()
+    for (task_id, version), (end, after) in revivals.items():
+        # The ask that explains the fewest others is taken first, or a later life could miss one it had.
+        fitting = (n for n, ask in enumerate(asks) if ask.at <= after.at and ask.explains(end))
+        chosen = next((n for n in fitting if (task_id, n) not in used), None)
+        if chosen is None:
+            yield task_id, f"lives again as version {version} after {end.status}, and nobody asked for that"
+        else:
+            used.add((task_id, chosen))
+    for ask in asks:
+        if ask.task_id and ask.version and (ask.task_id, ask.version) not in revivals:
+            yield ask.task_id, f"does not live again as version {ask.version}, though retryTask said so"
 
 
 def the_outcome_is_the_attempts_own(evidence: Evidence) -> Accounts:
@@ -99,12 +122,17 @@ def versions_rise_by_one(evidence: Evidence) -> Accounts:
 
 
 def attempts_stay_within_limits(evidence: Evidence) -> Accounts:
-    """Each claim is the next attempt, up to the maximum; nothing else counts attempts."""
+    """Each claim is the next attempt, up to the maximum. A life brings as many as the first one had, and an
+    attempt that was given back one more; nothing else counts attempts."""
     for task_id, changes in histories(evidence).items():
         for before, after in pairwise(changes):
             claimed = (before.status, after.status) == ("PENDING", "PROCESSING")
             if after.attempt != before.attempt + claimed:
                 yield task_id, f"attempt {before.attempt} became {after.attempt} at version {after.version}"
+            released = (before.status, after.status, after.attempt_outcome) == RELEASE
+            allowed = after.attempt + changes[0].max_attempts if before.is_terminal else before.max_attempts
+            if after.max_attempts != allowed + released:
+                yield task_id, f"may have {after.max_attempts} attempts as version {after.version}"
             if after.attempt > after.max_attempts:
                 yield task_id, f"attempt {after.attempt} of {after.max_attempts}"
 
@@ -120,41 +148,70 @@ def no_attempt_begins_before_it_is_due(evidence: Evidence) -> Accounts:
 
 def it_ends_as_it_must(evidence: Evidence) -> Accounts:
     """COMPLETED, FAILED with its own code, CANCELLED on demand; CRASHED only after a lost last attempt."""
-    last = {task_id: changes[-1] for task_id, changes in histories(evidence).items()}
+    found = histories(evidence)
     for request in evidence.requests:
-        for task_id in set(request.answers) & last.keys():
-            if last[task_id].is_terminal and (fault := wrong_end(request, last[task_id])):
-                yield task_id, fault
+        for task_id in set(request.answers) & found.keys():
+            ends = [change for change in found[task_id] if change.is_terminal]
+            for end in ends:
+                if fault := wrong_end(request, end):
+                    yield task_id, fault
+            if request.cancelled and all(end.status != "CANCELLED" for end in ends):
+                yield task_id, "was never CANCELLED, though cancelTask had answered that it is"
 
 
-def wrong_end(request: Request, last: Change) -> str | None:
-    status, codes = request.end.value
-    if last.status == "CANCELLED":
+def wrong_end(request: Request, end: Change) -> str | None:
+    statuses, code = request.end.value
+    if end.status == "CANCELLED":
         return None if request.cancelling else "is CANCELLED, but nobody asked for that"
-    if request.cancelled:
-        return f"is {last.status}, though cancelTask had answered CANCELLED"
-    if last.status == "FAILED" and last.failure_code == CRASHED:
-        crashed = last.attempt_outcome in ("LOST", "FAILED") and last.attempt == last.max_attempts
-        return None if crashed else f"is CRASHED after attempt {last.attempt} was {last.attempt_outcome}"
-    if last.status != status:
-        return f"is {last.status} ({last.failure_code}), not {status}"
-    if codes and last.failure_code not in codes:
-        return f"failed with {last.failure_code}, not with {' or '.join(codes)}"
+    if end.status == "FAILED" and end.failure_code == CRASHED:
+        crashed = end.attempt_outcome in ("LOST", "FAILED") and end.attempt == end.max_attempts
+        return None if crashed else f"is CRASHED after attempt {end.attempt} was {end.attempt_outcome}"
+    if end.status not in statuses:
+        return f"is {end.status} ({end.failure_code}), not {' or '.join(statuses)}"
+    if end.status == "FAILED" and end.failure_code != code:
+        return f"failed with {end.failure_code}, not with {code}"
     return None
 
 
 def dead_letters_are_the_failures(evidence: Evidence) -> Accounts:
-    """One for each task that FAILED, naming its last attempt; none else; all are sent."""
-    expected = Counter((str(c.task_id), c.attempt) for c in evidence.changes if c.status == "FAILED")
-    found = Counter((str(letter.task_id), letter.attempt or 0) for letter in evidence.letters)
+    """One for each life that FAILED, naming its last attempt; all are sent."""
+    expected = Counter((c.task_id, c.attempt) for c in evidence.changes if c.status == "FAILED")
+    found = Counter((each.task_id, each.attempt or 0) for each in evidence.letters if each.task_id)
     for task_id, attempt in (expected - found).elements():
         yield task_id, f"failed in attempt {attempt} without a dead letter"
     for extra, number in (found - expected).elements():
-        reasons = [letter.reason for letter in evidence.letters if str(letter.task_id) == extra]
-        yield extra, f"attempt {number} has a dead letter too many: {reasons}"
+        reasons = [letter.reason for letter in evidence.letters if letter.task_id == extra]
+        yield str(extra), f"attempt {number} has a dead letter too many: {reasons}"
     for letter in evidence.letters:
         if not letter.sent:
             yield str(letter.task_id), "its dead letter was not sent"
+
+
+def garbage_is_kept_as_dead_letters(evidence: Evidence) -> Accounts:
+    """Once or more often, as it was delivered; nothing else has a dead letter without a task."""
+    kept = {letter.body for letter in evidence.letters if not letter.task_id}
+    for garbage in evidence.garbage:
+        due = garbage.accepted and not is_lost(garbage.at, evidence.queue_lost_at)
+        if due and garbage.body not in kept:
+            yield "garbage", f"was not kept as a dead letter: {garbage.body}"
+    for body in kept - {garbage.body for garbage in evidence.garbage}:
+        yield "garbage", f"is kept as a dead letter, but nobody sent it: {body}"
+
+
+def the_dead_letter_queue_holds_the_dead_letters(evidence: Evidence) -> Accounts:
+    """Each at least once, just as PostgreSQL has it, unless SQS lost it; and nothing else."""
+    letters = {(each.task_id, each.attempt, each.reason, each.body): each for each in evidence.letters}
+    messages = {(each.task_id, each.attempt, each.reason, each.body) for each in evidence.dead_messages}
+    for letter, stored in letters.items():
+        if letter not in messages and not is_lost(stored.at, evidence.dead_letters_lost_at):
+            yield str(stored.task_id), f"is not in the dead-letter queue: {letter}"
+    for message in messages - letters.keys():
+        yield str(message[0]), f"is in the dead-letter queue without cause: {message}"
+
+
+def is_lost(at: datetime, lost_at: datetime | None) -> bool:
+    """Whether a loss may have taken it: what came to be after the last one is still there."""
+    return lost_at is not None and at <= lost_at
 
 
 def dispatch_rows_are_the_unfinished(evidence: Evidence) -> Accounts:
@@ -166,7 +223,7 @@ def dispatch_rows_are_the_unfinished(evidence: Evidence) -> Accounts:
 
 
 def what_is_watched_is_what_is_stored(evidence: Evidence) -> Accounts:
-    """Versions rise, each was stored as shown, the terminal one comes last, and then the stream ends."""
+    """Versions rise, each was stored as shown, a terminal one comes last, and then the stream ends."""
     stored = {(change.task_id, change.version): change.status for change in evidence.changes}
     for view in evidence.views:
         versions = [version for version, _ in view.states]
@@ -177,7 +234,7 @@ def what_is_watched_is_what_is_stored(evidence: Evidence) -> Accounts:
                 yield view.task_id, f"a watcher saw {status} as version {version}, which is not stored"
         if not view.completed:
             yield view.task_id, f"a watcher still waits, after {view.states[-1:]}"
-        elif not view.states or view.states[-1] != evidence.stored.get(view.task_id):
+        elif not view.states or view.states[-1][1] not in TERMINAL:
             yield view.task_id, f"a watcher was dismissed with {view.states[-1:]}"
 
 
@@ -220,6 +277,7 @@ RULES: tuple[Callable[[Evidence], Accounts], ...] = (
     accepted_is_kept,
     one_task_per_key,
     one_outcome,
+    another_life_is_asked_for,
     the_outcome_is_the_attempts_own,
     an_attempt_runs_once,
     versions_rise_by_one,
@@ -227,6 +285,8 @@ RULES: tuple[Callable[[Evidence], Accounts], ...] = (
     no_attempt_begins_before_it_is_due,
     it_ends_as_it_must,
     dead_letters_are_the_failures,
+    garbage_is_kept_as_dead_letters,
+    the_dead_letter_queue_holds_the_dead_letters,
     dispatch_rows_are_the_unfinished,
     what_is_watched_is_what_is_stored,
     acknowledged_after_it_is_recorded,

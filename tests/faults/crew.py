@@ -11,9 +11,9 @@ import psutil
 from tests.deployment import Deployment, Process, poll
 
 LOOK_SECONDS = 0.1
-START_SECONDS = 40.0
-STOP_SECONDS = 25.0
-GONE_SECONDS = 5.0
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
+GONE_SECONDS = 20.0
 NAME = "TASKQL_FAULTS_NAME"
 """The variable by which a deployment's processes are known, their children among them."""
 SAYS_WHEN_UP = {"gql": "serving http", "consumer": "ready: "}

@@ -10,14 +10,16 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 
 class End(Enum):
-    """How a task may end if nothing is cancelled: its status, and the failure's codes.
+    """How a life of a task may end if nothing is cancelled: its statuses, and the failure's code.
 
     Attempts that a fault cost count like any other, so each may end CRASHED besides.
     """
 
-    SUCCESS = ("COMPLETED", frozenset[str]())
-    PERMANENT_FAILURE = ("FAILED", frozenset({"PERMANENT"}))
-    EXHAUSTION = ("FAILED", frozenset({"ATTEMPTS_EXHAUSTED"}))
+    SUCCESS = (("COMPLETED",), None)
+    PERMANENT_FAILURE = (("FAILED",), "PERMANENT")
+    EXHAUSTION = (("FAILED",), "ATTEMPTS_EXHAUSTED")
+    SUCCESS_AT_LAST = (("COMPLETED", "FAILED"), "ATTEMPTS_EXHAUSTED")
+    """It fails for so long that it takes another life, or attempts that were given back."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,37 @@ class Effect:
     token: str
 
 
+@dataclass(slots=True)
+class Ask:
+    """Somebody wanted terminal tasks to run again, in one try that takes effect once for each, if at all."""
+
+    at: datetime
+    task_id: str | None = None
+    """For retryTask and a dead letter; None for redriveTasks, which takes whatever FAILED."""
+    attempt: int | None = None
+    """For a dead letter that was put back: the attempt that it carries."""
+    version: int | None = None
+    """As which version the API has answered that the task is PENDING again."""
+
+    def explains(self, end: Change) -> bool:
+        """Whether a task may run again for it that had come to this end."""
+        if self.task_id is None:
+            return end.status == "FAILED"
+        if self.attempt is None:
+            return end.task_id == self.task_id and end.status in ("FAILED", "CANCELLED")
+        return (end.task_id, end.attempt, end.status) == (self.task_id, self.attempt, "FAILED")
+
+
+@dataclass(slots=True)
+class Garbage:
+    """A message that is not TaskQL's, put into the main queue."""
+
+    body: str
+    at: datetime
+    accepted: bool = False
+    """SQS has said so; it may be there even if not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A row of dead_letters."""
@@ -73,7 +106,19 @@ class Letter:
     task_id: str | None
     attempt: int | None
     reason: str
+    body: str
+    at: datetime
     sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeadMessage:
+    """A message in the dead-letter queue."""
+
+    task_id: str | None
+    attempt: int | None
+    reason: str | None
+    body: str
 
 
 @dataclass(slots=True)
@@ -108,6 +153,13 @@ class Evidence:
     """The tasks that have a dispatch row at the end."""
     effects: Sequence[Effect] = ()
     letters: Sequence[Letter] = ()
+    dead_messages: Sequence[DeadMessage] = ()
+    queue_lost_at: datetime | None = None
+    """When the main queue last lost what was in it."""
+    dead_letters_lost_at: datetime | None = None
+    """The same of the dead-letter queue."""
+    asks: Sequence[Ask] = ()
+    garbage: Sequence[Garbage] = ()
     views: Sequence[View] = ()
     deliveries: Sequence[Delivery] = ()
     processes: Sequence[str] = ()

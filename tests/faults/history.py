@@ -45,7 +45,9 @@ SELECT task_id::text, version, status, attempt, max_attempts, at, available_at, 
 FROM history ORDER BY seq
 """
 
-LETTERS = "SELECT task_id::text, attempt, reason, sent_at IS NOT NULL AS sent FROM dead_letters ORDER BY id"
+LETTERS = """
+SELECT task_id::text, attempt, reason, body, at, sent_at IS NOT NULL AS sent FROM dead_letters ORDER BY id
+"""
 
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises when its server breaks in the middle of it."""

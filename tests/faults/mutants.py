@@ -25,6 +25,10 @@ async def no_rows(*_: Any, **__: Any) -> int:
     return 0
 
 
+async def unsent(self: Any, letters: Any) -> Any:
+    return letters
+
+
 def no_fence(role: str) -> None:
     """Whoever names the task may write, whatever attempt it holds."""
     for name in ("EXTEND", "COMPLETE", "FAIL", "BACK_TO_PENDING"):
@@ -80,6 +84,16 @@ def no_reconcile(role: str) -> None:
         replace("gql.hub", "Hub", "_reconcile", nothing)
 
 
+def no_dead_letters_sent(role: str) -> None:
+    """Dead letters are marked as sent, and that is all."""
+    replace("taskql.adapters.sqs.sender", "SqsSender", "send_dead_letters", unsent)
+
+
+def redrive_without_attempt_check(role: str) -> None:
+    """Any dead letter brings its task back, however old."""
+    cut(LEASES, "REDRIVE", "AND attempt = :attempt")
+
+
 MUTANTS: dict[str, Callable[[str], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -90,6 +104,8 @@ MUTANTS: dict[str, Callable[[str], None]] = {
         acknowledge_before_record,
         retry_without_due_check,
         no_reconcile,
+        no_dead_letters_sent,
+        redrive_without_attempt_check,
     )
 }
 

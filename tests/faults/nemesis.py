@@ -31,7 +31,8 @@ LOOK_SECONDS = 0.05
 PAUSE_SECONDS = (0.5, 4.0)
 """Between the faults of a lane: the deepest races need tasks that are running."""
 ARMED_SECONDS = 3.0
-READY_SECONDS = 20.0
+READY_SECONDS = 90.0
+BUSY_SECONDS = 8.0
 BEYOND_THE_LEASE_SECONDS = 1.5
 TAKEOVER_SECONDS = 3.0
 CONNECTIONS = 300
@@ -47,6 +48,8 @@ class Nemesis:
         self, stack: DevStack, deployment: Deployment, crew: Crew, proxy: Proxy, armory: Path, seed: int
     ) -> None:
         self.faults: Counter[str] = Counter()
+        self.queue_lost_at: datetime | None = None
+        self.dead_letters_lost_at: datetime | None = None
         self._stack = stack
         self._deployment = deployment
         self._crew = crew
@@ -60,7 +63,9 @@ class Nemesis:
     async def rage(self, seconds: float) -> None:
         """All lanes, until the time is over; everything is healed then."""
         until = time.monotonic() + seconds
-        await asyncio.gather(*(self._lane(name, faults, until) for name, faults in self._lanes().items()))
+        async with asyncio.TaskGroup() as lanes:  # if one fails, the others heal before we go on
+            for name, faults in self._lanes().items():
+                lanes.create_task(self._lane(name, faults, until))
 
     def _lanes(self) -> dict[str, dict[str, Fault]]:
         return {
@@ -121,7 +126,7 @@ class Nemesis:
 
     async def freeze_consumer(self) -> bool:
         """It goes on as if nothing had happened, when attempts of its tasks are somebody else's."""
-        await self._look_for(History.is_busy, READY_SECONDS)
+        await self._look_for(History.is_busy, BUSY_SECONDS)
         return await self._freeze(self._consumer(), self._takeover())
 
     async def freeze_api(self) -> bool:
@@ -184,6 +189,7 @@ class Nemesis:
         """Every message is gone, and the queues with them."""
         self._stack.sqs.kill()
         shutil.rmtree(self._stack.data / "sqs" / "state", ignore_errors=True)
+        self._note_loss()
         await asyncio.sleep(self._rng.uniform(0.2, 2))
         await self._up(self._stack.sqs)
 
@@ -194,10 +200,16 @@ class Nemesis:
         await self._up(self._stack.sqs)
         await asyncio.sleep(self._rng.uniform(0.5, 2))
         await self.kill_server(self._stack.sqs)
+        self._note_loss()
+
+    def _note_loss(self) -> None:
+        self.queue_lost_at = self.dead_letters_lost_at = datetime.now(UTC)
 
     async def purge(self) -> None:
+        """Of the main queue alone: what the dead-letter queue holds then must all be there in the end."""
         url = self._deployment.env["SQS_QUEUE_URL"]
         await asyncio.to_thread(self._deployment.sqs.purge_queue, QueueUrl=url)
+        self.queue_lost_at = datetime.now(UTC)
 
     async def fall_ill(self, ailment: Ailment) -> None:
         with self._proxy.ill(ailment):

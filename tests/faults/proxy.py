@@ -60,7 +60,7 @@ class Proxy:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         self._client = httpx.AsyncClient(timeout=UPSTREAM_SECONDS, limits=httpx.Limits(max_connections=None))
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield
@@ -79,10 +79,14 @@ class Proxy:
         finally:
             self._ailment = None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from its first moment, and closed even if it is cancelled before it has begun."""
+        connection = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        connection.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while request := await read_request(reader):
                 answer = await self._answer(request)
@@ -90,11 +94,8 @@ class Proxy:
                     break
                 writer.write(answer)
                 await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client is gone, killed most likely, or we end ourselves
-        finally:
-            writer.transport.abort()
-            self._connections.discard(connection)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client is gone, killed most likely
 
     async def _answer(self, request: HttpRequest) -> bytes | None:
         """What the client gets; None: the connection ends without an answer."""

@@ -1,29 +1,39 @@
 """Nothing is lost and nothing ends twice, whatever breaks. `make faults SEEDS=20` is the same for longer."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from taskql.devstack import DevStack
-from tests.faults.trial import trial
+from tests.faults.trial import Report, alone, trial
 
 SEEDS = (1, 2)
-TASKS = 150
+TASKS = 100
 RAGE_SECONDS = 9.0
+LEAST_FAULTS = 3
+"""Each lane of a service breaks it at least once; how much more there is depends on the machine."""
+
+Reports = dict[int, Future[Report]]
 
 
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[DevStack]:
-    with DevStack(data=tmp_path / "stack", say=lambda _: None) as stack:
-        yield stack
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
+    """All seeds beside each other: they mostly wait for what they broke."""
+    with ThreadPoolExecutor(len(SEEDS)) as pool:
+        yield {
+            seed: pool.submit(
+                alone,
+                tmp_path_factory.mktemp(f"seed-{seed}"),
+                partial(trial, seed=seed, tasks=TASKS, seconds=RAGE_SECONDS),
+            )
+            for seed in SEEDS
+        }
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_every_promise_is_kept_while_everything_breaks(
-    own_stack: DevStack, tmp_path: Path, seed: int
-) -> None:
-    report = await trial(own_stack, tmp_path, seed, TASKS, RAGE_SECONDS)
+def test_every_promise_is_kept_while_everything_breaks(reports: Reports, seed: int) -> None:
+    report = reports[seed].result()
     assert report.violations == []
     assert report.tasks == TASKS
-    assert report.faults.total() >= 10, report.faults
+    assert report.faults.total() >= LEAST_FAULTS, report.faults

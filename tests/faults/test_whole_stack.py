@@ -39,5 +39,5 @@ async def create(port: int, number: int) -> str:
 def count(port: int, statuses: str) -> int:
     """How many tasks are in any of the statuses, counted at one moment."""
     query = f"{{ tasks(filter: {{status: [{statuses}]}}) {{ totalCount }} }}"
-    answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": query})
+    answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=30)
     return int(answer.json()["data"]["tasks"]["totalCount"])

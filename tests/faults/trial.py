@@ -4,10 +4,11 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from taskql.devstack import DevStack
@@ -19,12 +20,26 @@ from tests.faults.evidence import Effect, Evidence, Request, View
 from tests.faults.history import History, connected
 from tests.faults.nemesis import Nemesis
 from tests.faults.proxy import Proxy
+from tests.faults.queues import Queues
 from tests.faults.workload import Workload
 
 LOOK_SECONDS = 0.1
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = 240.0
+"""Patience, not a promise: a machine that is busy with other things may need it."""
 CONSUMERS = 2
 NONE: Mapping[str, str] = {}
+
+T = TypeVar("T")
+
+
+def alone(folder: Path, run: Callable[[DevStack, Path], Coroutine[Any, Any, T]]) -> T:
+    """Run it in this thread, with services and an event loop of its own, in `folder`, which is empty.
+
+    Both end with it, whatever becomes of it: nothing of it goes on. And threads can do so beside each other,
+    since what blocks one loop (the start of a server, a migration) holds up no other run's proxy.
+    """
+    with DevStack(data=folder / "stack", say=lambda _: None) as stack:
+        return asyncio.run(run(stack, folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,7 @@ class Stage:
         self.proxy = proxy
         self.history = history
         self.armory = folder
+        self.queues = Queues(deployment)
         self._effects = folder / "effects"
 
     def effects(self) -> list[Effect]:
@@ -59,9 +75,12 @@ class Stage:
         return [Effect(task, int(attempt), token) for task, attempt, token in map(str.split, lines)]
 
     async def settled(self, seconds: float) -> bool:
-        """Wait until all is done; whether it was in time."""
+        """Wait until all is done; whether it was in time.
+
+        The queue is looked at first: what is still in it may yet become a dead letter.
+        """
         until = time.monotonic() + seconds
-        while not await self.history.is_settled():
+        while not (await asyncio.to_thread(self.queues.is_empty) and await self.history.is_settled()):
             if time.monotonic() > until:
                 return False
             await asyncio.sleep(LOOK_SECONDS)
@@ -105,6 +124,7 @@ async def gather(
         dispatched=await history.dispatched(),
         effects=stage.effects(),
         letters=await history.letters(),
+        dead_messages=await asyncio.to_thread(stage.queues.dead_messages),
         views=views,
         deliveries=stage.proxy.deliveries,
         processes=faults,
@@ -120,21 +140,25 @@ async def trial(
         crew = Crew(here.deployment, CONSUMERS)
         await crew.is_complete()
         rng = random.Random(f"{seed} workload")
-        workload = Workload(here.deployment.url, here.deployment.ws_url, tasks, seconds, rng)
+        workload = Workload(here.deployment, tasks, seconds, rng)
         nemesis = Nemesis(stack, here.deployment, crew, here.proxy, here.armory, seed)
         async with crew.kept_up():
-            working = asyncio.create_task(workload.run(time.monotonic() + seconds + SETTLE_SECONDS))
-            try:
-                await nemesis.rage(seconds)
-            finally:
-                await working
+            async with asyncio.TaskGroup() as both:
+                both.create_task(workload.run(time.monotonic() + seconds + SETTLE_SECONDS))
+                both.create_task(nemesis.rage(seconds))
             async with connected(here.deployment) as history:
                 here.history = history  # the old connection has not survived
                 await here.settled(SETTLE_SECONDS)
         await crew.dismiss()
         async with connected(here.deployment) as history:
             here.history = history
-            evidence = await gather(here, workload.requests, workload.views, crew.faults + workload.errors)
+            evidence = replace(
+                await gather(here, workload.requests, workload.views, crew.faults + workload.errors),
+                asks=workload.asks,
+                garbage=workload.garbage,
+                queue_lost_at=nemesis.queue_lost_at,
+                dead_letters_lost_at=nemesis.dead_letters_lost_at,
+            )
     return Report(
         seed=seed,
         seconds=time.monotonic() - began,

@@ -1,4 +1,7 @@
-"""Clients at work while everything breaks: they create, watch and cancel, and try again until answered."""
+"""Clients at work while everything breaks: they create, watch and cancel, and try again until answered.
+
+Operators beside them give tasks further lives.
+"""
 
 import asyncio
 import random
@@ -7,19 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import websockets
 
-from tests.faults.evidence import TERMINAL, End, Request, View
+from tests.deployment import Deployment
+from tests.faults.client import PAUSE_SECONDS, Client
+from tests.faults.evidence import TERMINAL, Ask, End, Garbage, Request, View
+from tests.faults.operators import Operators
+from tests.faults.queues import Queues
 from tests.subscriber import WATCH, OperationError, subscriber
 
 CLIENTS = 8
-ANSWER_SECONDS = 4.0
-PAUSE_SECONDS = 0.2
+TASKS_PER_DEED = 4
+"""For so many tasks, operators do one thing."""
 WATCHED, CANCELLED = 0.12, 0.06
 """Shares of the tasks."""
-EXPECTED_CODES = {"UNAVAILABLE"}
-"""What an API may answer while services are away."""
 
 CREATE = """
 mutation Create($input: CreateTaskInput!) {
@@ -46,6 +50,7 @@ PLANS = (
     Plan(13, lambda rng: {"leaveMarkFromThread": {"seconds": rng.uniform(0, 3)}}, End.SUCCESS, True),
     Plan(13, lambda _: {"leaveMark": {"seconds": 0.5, "failures": 1}}, End.SUCCESS, True),
     Plan(18, lambda rng: {"leaveMark": {"seconds": rng.uniform(1.5, 4)}}, End.SUCCESS, True),
+    Plan(6, lambda _: {"leaveMark": {"failures": 4, "afterSeconds": 0.2}}, End.SUCCESS_AT_LAST, True),
     Plan(8, lambda _: {"fail": {"permanent": True}}, End.PERMANENT_FAILURE),
     Plan(6, lambda _: {"fail": {}}, End.EXHAUSTION),
     Plan(10, lambda _: {"countdown": {"steps": 4, "stepSeconds": 0.3}}, End.SUCCESS),
@@ -56,26 +61,40 @@ PLANS = (
 class Workload:
     """`tasks` tasks, spread over about `seconds`."""
 
-    def __init__(self, url: str, ws_url: str, tasks: int, seconds: float, rng: random.Random) -> None:
+    def __init__(self, deployment: Deployment, tasks: int, seconds: float, rng: random.Random) -> None:
         self.requests: list[Request] = []
         self.views: list[View] = []
-        self.errors: list[str] = []
-        """Answers that no outage explains."""
-        self._url = f"{url}/graphql"
-        self._ws_url = ws_url
+        self._api = Client(deployment.url)
+        self._ws_url = deployment.ws_url
+        self._operators = Operators(self._api, Queues(deployment), self.requests, rng)
         self._tasks = tasks
         self._seconds = seconds
         self._rng = rng
         self._watchers: list[asyncio.Task[None]] = []
 
+    @property
+    def asks(self) -> list[Ask]:
+        return self._operators.asks
+
+    @property
+    def garbage(self) -> list[Garbage]:
+        return self._operators.garbage
+
+    @property
+    def errors(self) -> list[str]:
+        """Answers that no outage explains."""
+        return self._api.complaints
+
     async def run(self, give_up: float) -> None:
         """Until all requests are answered and all watchers dismissed, not beyond `give_up` (monotonic)."""
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as self._http:
-            clients = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
-            await asyncio.wait(clients, timeout=max(0.0, give_up - time.monotonic()))
+        async with self._api:
+            people = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
+            deeds = self._tasks // TASKS_PER_DEED
+            people.append(asyncio.create_task(self._operators.run(deeds, self._seconds)))
+            await asyncio.wait(people, timeout=max(0.0, give_up - time.monotonic()))
             if self._watchers:
                 await asyncio.wait(self._watchers, timeout=max(0.0, give_up - time.monotonic()))
-            unfinished = [*clients, *self._watchers]
+            unfinished = [*people, *self._watchers]
             for each in unfinished:
                 each.cancel()
             for outcome in await asyncio.gather(*unfinished, return_exceptions=True):
@@ -92,7 +111,7 @@ class Workload:
             await self._create(request, f"Task {task}", plan.work(self._rng))
             if watched:
                 self.views.append(view := View(request.answers[0]))
-                self._watchers.append(asyncio.create_task(watch(self._ws_url, view, self._note)))
+                self._watchers.append(asyncio.create_task(watch(self._ws_url, view, self._api.note)))
             if cancelled:
                 await asyncio.sleep(self._rng.uniform(0, 1))
                 await self._cancel(request)
@@ -101,7 +120,7 @@ class Workload:
         repeat = self._rng.random() < 0.1  # as by a client that lost the answer
         input = {"title": title, "work": work, "idempotencyKey": request.key}
         for _ in range(1 + repeat):
-            payload = (await self._answered(CREATE, input=input))["createTask"]
+            payload = (await self._api.answered(CREATE, input=input))["createTask"]
             if payload["userErrors"]:
                 self.errors.append(f"createTask was refused: {payload['userErrors']}")
             else:
@@ -109,26 +128,8 @@ class Workload:
 
     async def _cancel(self, request: Request) -> None:
         request.cancelling = True
-        payload = (await self._answered(CANCEL, id=request.answers[0]))["cancelTask"]
+        payload = (await self._api.answered(CANCEL, id=request.answers[0]))["cancelTask"]
         request.cancelled = not payload["userErrors"] and payload["task"]["status"] == "CANCELLED"
-
-    async def _answered(self, query: str, **variables: Any) -> Any:
-        """The data that the API answers, asked as often as it takes."""
-        while True:
-            try:
-                answer = await self._http.post(self._url, json={"query": query, "variables": variables})
-                body = answer.json()
-            except (httpx.TransportError, ValueError):
-                body = {"errors": []}  # nobody there, or gone in the middle of it
-            if "errors" not in body:
-                return body["data"]
-            self._note(body["errors"])
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    def _note(self, errors: list[Any]) -> None:
-        for error in errors:
-            if error.get("extensions", {}).get("code") not in EXPECTED_CODES:
-                self.errors.append(f"the API answered {error}")
 
 
 async def watch(ws_url: str, view: View, note: Callable[[list[Any]], None]) -> None:

@@ -20,7 +20,7 @@ async def created(deployment: Deployment, example: str) -> dict[str, Any]:
 
 async def last_state(deployment: Deployment, task_id: str) -> dict[str, Any]:
     async with subscriber(deployment.ws_url) as watcher:
-        *_, last = await watcher.states(task_id)
+        last: dict[str, Any] = (await watcher.states(task_id))[-1]
     return last
 
 

@@ -15,7 +15,7 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 @pytest.fixture
 def http(api: Deployment) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=api.url) as client:
+    with httpx.Client(base_url=api.url, timeout=30) as client:
         yield client
 
 

@@ -20,7 +20,7 @@ from taskql.devstack import DevStack
 from tests.deployment import ROOT, START_SECONDS, Deployment, Process, database_url, free_port, is_ready, poll
 from tests.make_run import plain_environment
 
-NEVER = {"TASKQL_PATIENCE_SECONDS": "1"}
+NEVER = {"TASKQL_PATIENCE_SECONDS": "3"}  # enough for an answer on a busy machine
 LONG = {"TASKQL_PATIENCE_SECONDS": "60"}
 OPENINGS = {
     "gql": "TaskQL: the API can't start.\n",
@@ -111,7 +111,7 @@ def without_aws(env: Mapping[str, str], home: Path) -> dict[str, str]:
 def test_missing_postgresql_is_named_when_patience_is_over(site: Deployment, module: str) -> None:
     nobody = f"postgresql://user:secret@127.0.0.1:{free_port()}/taskql"
     reason = refusal(module, {**site.env, **NEVER, "DATABASE_URL": nobody})
-    assert reason.startswith("PostgreSQL could not be reached for 1 s. PostgreSQL does not answer (Conn")
+    assert reason.startswith("PostgreSQL could not be reached for 3 s. PostgreSQL does not answer (Conn")
     assert reason.endswith("Start it, or correct DATABASE_URL.\n")
     assert "secret" not in reason
 
@@ -120,13 +120,13 @@ def test_silent_postgresql_tries_nobodys_patience(site: Deployment) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/taskql"
         reason = refusal("consumer", {**site.env, **NEVER, "DATABASE_URL": url})
-    assert reason.startswith("PostgreSQL could not be reached for 1 s.")
+    assert reason.startswith("PostgreSQL could not be reached for 3 s.")
 
 
 def test_missing_sqs_is_named_by_the_consumer(site: Deployment) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     reason = refusal("consumer", {**site.env, **NEVER, "AWS_ENDPOINT_URL": nobody})
-    assert reason.startswith("SQS could not be reached for 1 s. SQS does not answer")
+    assert reason.startswith("SQS could not be reached for 3 s. SQS does not answer")
     assert nobody in reason
     assert reason.endswith("Start it, or correct the SQS_*_URL or AWS_ENDPOINT_URL.\n")
 

@@ -11,7 +11,7 @@ from taskql.ports import SQS_MAX_BATCH, DeadLetter, Dispatch
 from taskql.queues import Queue
 from taskql.task import TaskEvent
 
-LONGEST_WAIT_SECONDS = 10
+LONGEST_WAIT_SECONDS = 60
 
 
 def dispatch(queue: Queue = Queue.NORMAL) -> Dispatch:

@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 AT_ONCE = timedelta(milliseconds=1)
 NOTHING = timedelta(0)
-LONGEST_WAIT_SECONDS = 10
+LONGEST_WAIT_SECONDS = 60
 AWAY = Unavailable("away")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -175,15 +176,22 @@ class NoOutbox:
         pass
 
 
+@cache
+def shipped() -> Schema:
+    """The schema of the handlers that come with TaskQL, made once: it costs more than most tests."""
+    return build_schema(load_registry())
+
+
 class StubApi:
     """A schema to execute documents with, and the parts that were asked."""
 
     def __init__(self, registry: Registry | None = None, hub: StubHub | None = None) -> None:
         self.registry = registry or load_registry()
+        self.schema = build_schema(registry) if registry else shipped()
+        self.schema.documents.remembered.cache_clear()
         self.store = StubStore()
         self.control = StubControl()
         self.hub = hub or StubHub()
-        self.schema: Schema = build_schema(self.registry)
         service = TaskService(self.store, self.control, NoEvents(), self.registry, NoOutbox())
         self.context = Context("alice", service, self.hub, StubLetters())
 

@@ -1,46 +1,34 @@
-"""The checker of the fault tests, on histories made by hand: a good one, and each way of being bad."""
+"""The checker of the fault tests, on histories made by hand: good ones, and each way of being bad."""
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.faults.checker import RULES, violations
-from tests.faults.evidence import Change, Delivery, Effect, End, Evidence, Letter, Request, View
-
-START = datetime(2026, 11, 1, 12, tzinfo=UTC)
-
-
-def at(seconds: float) -> datetime:
-    return START + timedelta(seconds=seconds)
-
-
-def change(version: int, status: str, attempt: int, seconds: float, **more: Any) -> Change:
-    return Change("t", version, status, attempt, more.pop("max_attempts", 3), at(seconds), **more)
-
-
-COMPLETED = (
-    change(1, "PENDING", 0, 0, available_at=at(0)),
-    change(2, "PROCESSING", 1, 1, available_at=at(0)),
-    change(3, "PENDING", 1, 2, available_at=at(4), attempt_outcome="RETRIED"),
-    change(4, "PROCESSING", 2, 5, available_at=at(4)),
-    change(5, "COMPLETED", 2, 6, result={"attempt": 2, "token": "b"}, attempt_outcome="COMPLETED"),
+from tests.faults.evidence import (
+    Ask,
+    Change,
+    Delivery,
+    Effect,
+    End,
+    Evidence,
+    Garbage,
+    Request,
+    View,
 )
-GOOD = Evidence(
-    requests=[Request("k", End.SUCCESS, leaves_mark=True, answers=["t", "t"])],
-    changes=COMPLETED,
-    stored={"t": (5, "COMPLETED")},
-    effects=[Effect("t", 2, "b")],
-    views=[View("t", [(1, "PENDING"), (4, "PROCESSING"), (5, "COMPLETED")], completed=True)],
-    deliveries=[Delivery("t", at(0.5), at(2.5)), Delivery("t", at(4.5), at(6.5))],
-)
-FAILED = Evidence(
-    requests=[Request("k", End.PERMANENT_FAILURE, answers=["t"])],
-    changes=(*COMPLETED[:2], change(3, "FAILED", 1, 2, failure_code="PERMANENT", attempt_outcome="FAILED")),
-    stored={"t": (3, "FAILED")},
-    letters=[Letter("t", 1, "PERMANENT: as ordered", sent=True)],
+from tests.unit.good_histories import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    GOOD,
+    LITTERED,
+    RETRIED,
+    at,
+    change,
+    letter,
+    message,
 )
 
 
@@ -58,22 +46,51 @@ def broken(evidence: Evidence) -> set[str]:
     return {violation.rule for violation in violations(evidence)}
 
 
-@pytest.mark.parametrize("evidence", [GOOD, FAILED, Evidence()])
+@pytest.mark.parametrize("evidence", [GOOD, FAILED, CANCELLED, RETRIED, LITTERED, Evidence()])
 def test_a_good_history_passes(evidence: Evidence) -> None:
     assert violations(evidence) == []
 
 
 def test_a_crash_in_the_last_attempt_is_a_good_end() -> None:
     last = change(3, "FAILED", 1, 2, failure_code="CRASHED", attempt_outcome="LOST", max_attempts=1)
-    crashed = with_changes((*(replace(c, max_attempts=1) for c in COMPLETED[:2]), last))
-    assert violations(replace(crashed, effects=(), letters=[Letter("t", 1, "CRASHED: …", sent=True)])) == []
+    crashed = with_changes((*(replace(c, max_attempts=1) for c in COMPLETED[:2]), last), FAILED)
+    assert violations(crashed) == []
 
 
-def test_a_cancelled_task_is_a_good_end_if_it_was_asked_for() -> None:
-    cancelled = with_changes((*COMPLETED[:3], change(4, "CANCELLED", 1, 3)))
-    asked = Request("k", End.SUCCESS, answers=["t"], cancelling=True, cancelled=True)
-    assert violations(replace(cancelled, requests=[asked])) == []
-    assert broken(cancelled) == {"it_ends_as_it_must"}
+def test_a_task_may_be_cancelled_only_if_that_was_asked_for() -> None:
+    assert broken(replace(CANCELLED, requests=GOOD.requests)) == {"it_ends_as_it_must"}
+
+
+@pytest.mark.parametrize("ask", [Ask(at(4), "t"), Ask(at(4)), Ask(at(4), "t", attempt=1)])
+def test_each_way_of_asking_brings_a_failed_task_back(ask: Ask) -> None:
+    assert violations(replace(RETRIED, asks=[ask])) == []
+
+
+def test_asks_of_different_reach_explain_what_only_they_together_can() -> None:
+    asks = [Ask(at(9.1), "t"), Ask(at(9.2)), Ask(at(3), "t", attempt=1)]
+    third = change(9, "PENDING", 3, 9.5, available_at=at(9.5), max_attempts=6)
+    fourth = (
+        change(10, "CANCELLED", 3, 10, max_attempts=6),
+        change(11, "PENDING", 3, 11, available_at=at(11), max_attempts=6),
+    )
+    changes = (*RETRIED.changes, third, *fourth)
+    assert "another_life_is_asked_for" not in broken(replace(RETRIED, changes=changes, asks=asks))
+    for number in range(3):
+        fewer = replace(RETRIED, changes=changes, asks=[*asks[:number], *asks[number + 1 :]])
+        assert "another_life_is_asked_for" in broken(fewer)
+
+
+def test_a_watcher_may_be_dismissed_with_the_end_of_an_earlier_life() -> None:
+    view = View("t", [(2, "PROCESSING"), (3, "FAILED")], completed=True)
+    assert violations(replace(RETRIED, views=[view])) == []
+
+
+def test_what_sqs_has_lost_is_missed_by_nobody() -> None:
+    lost = replace(RETRIED, dead_messages=[message(3)], dead_letters_lost_at=at(3))
+    assert violations(lost) == []
+    assert violations(replace(LITTERED, letters=(), dead_messages=(), queue_lost_at=at(1))) == []
+    unheard = [Garbage("litter", at(1))]
+    assert violations(replace(LITTERED, garbage=unheard, letters=(), dead_messages=())) == []
 
 
 CASES = {
@@ -87,6 +104,39 @@ CASES = {
     "nobody asked for it": ("one_task_per_key", replace(GOOD, requests=())),
     "it ended twice": ("one_outcome", with_changes((*COMPLETED, change(6, "FAILED", 2, 7)))),
     "it went on after its end": ("one_outcome", with_changes((*COMPLETED, change(6, "PENDING", 2, 7)))),
+    "it ended again": (
+        "one_outcome",
+        with_changes((*RETRIED.changes, replace(RETRIED.changes[-1], version=9)), RETRIED),
+    ),
+    "it ran again without being PENDING": (
+        "one_outcome",
+        with_changes((*FAILED.changes, change(4, "PROCESSING", 2, 7)), RETRIED),
+    ),
+    "nobody wanted it to live again": ("another_life_is_asked_for", replace(RETRIED, asks=())),
+    "it lived again before somebody asked": (
+        "another_life_is_asked_for",
+        replace(RETRIED, asks=[Ask(at(5.1), "t")]),
+    ),
+    "somebody asked for another task": (
+        "another_life_is_asked_for",
+        replace(RETRIED, asks=[Ask(at(4), "u")]),
+    ),
+    "an old dead letter brought it back": (
+        "another_life_is_asked_for",
+        replace(RETRIED, asks=[Ask(at(4), "t", attempt=2)]),
+    ),
+    "a redrive brought back what was CANCELLED": (
+        "another_life_is_asked_for",
+        with_changes((*CANCELLED.changes, change(3, "PENDING", 0, 3)), replace(CANCELLED, asks=[Ask(at(2))])),
+    ),
+    "one ask brought two lives": (
+        "another_life_is_asked_for",
+        with_changes((*RETRIED.changes, change(9, "PENDING", 3, 10, max_attempts=6)), RETRIED),
+    ),
+    "retryTask had no effect": (
+        "another_life_is_asked_for",
+        replace(FAILED, asks=[Ask(at(4), "t", version=4)]),
+    ),
     "another attempt wrote its outcome": (
         "the_outcome_is_the_attempts_own",
         with_last(result={"attempt": 1, "token": "b"}),
@@ -111,6 +161,25 @@ CASES = {
         "attempts_stay_within_limits",
         with_changes(replace(c, max_attempts=1) for c in COMPLETED),
     ),
+    "a life brought too many attempts": (
+        "attempts_stay_within_limits",
+        with_changes(
+            (*FAILED.changes, *(replace(c, max_attempts=c.max_attempts + 1) for c in RETRIED.changes[3:])),
+            RETRIED,
+        ),
+    ),
+    "a life brought no attempts": (
+        "attempts_stay_within_limits",
+        with_changes((*FAILED.changes, replace(RETRIED.changes[3], max_attempts=3)), RETRIED),
+    ),
+    "an attempt that was given back counts": (
+        "attempts_stay_within_limits",
+        with_changes((*RETRIED.changes[:5], replace(RETRIED.changes[5], max_attempts=4)), RETRIED),
+    ),
+    "an attempt that was not given back does not count": (
+        "attempts_stay_within_limits",
+        with_changes((*COMPLETED[:2], replace(COMPLETED[2], max_attempts=4))),
+    ),
     "an attempt began too early": (
         "no_attempt_begins_before_it_is_due",
         with_changes((*COMPLETED[:3], replace(COMPLETED[3], at=at(3.9)), COMPLETED[4])),
@@ -118,6 +187,10 @@ CASES = {
     "it failed though it should not": ("it_ends_as_it_must", with_last(status="FAILED")),
     "it completed though it should not": ("it_ends_as_it_must", with_last(FAILED, status="COMPLETED")),
     "it failed of something else": ("it_ends_as_it_must", with_last(FAILED, failure_code="EXCEPTION")),
+    "its first life ended as it should not": (
+        "it_ends_as_it_must",
+        with_changes(replace(c, failure_code="EXCEPTION") if c.version == 3 else c for c in RETRIED.changes),
+    ),
     "it crashed with attempts left": (
         "it_ends_as_it_must",
         with_last(FAILED, failure_code="CRASHED", attempt_outcome="LOST"),
@@ -127,13 +200,40 @@ CASES = {
         replace(GOOD, requests=[Request("k", End.SUCCESS, answers=["t"], cancelling=True, cancelled=True)]),
     ),
     "a dead letter is missing": ("dead_letters_are_the_failures", replace(FAILED, letters=())),
-    "a dead letter is too many": (
+    "the second life's dead letter is missing": (
         "dead_letters_are_the_failures",
-        replace(GOOD, letters=[Letter("t", 2, "?", sent=True)]),
+        replace(RETRIED, letters=[letter(1, 2)]),
     ),
+    "a dead letter is too many": ("dead_letters_are_the_failures", replace(GOOD, letters=[letter(2, 6)])),
     "a dead letter was not sent": (
         "dead_letters_are_the_failures",
-        replace(FAILED, letters=[Letter("t", 1, "PERMANENT: as ordered", sent=False)]),
+        replace(FAILED, letters=[letter(1, 2, sent=False)]),
+    ),
+    "garbage is gone": ("garbage_is_kept_as_dead_letters", replace(LITTERED, letters=())),
+    "garbage is gone that came after the loss": (
+        "garbage_is_kept_as_dead_letters",
+        replace(LITTERED, letters=(), queue_lost_at=at(0.5)),
+    ),
+    "a message was taken for garbage": ("garbage_is_kept_as_dead_letters", replace(LITTERED, garbage=())),
+    "the queue has not the dead letter": (
+        "the_dead_letter_queue_holds_the_dead_letters",
+        replace(FAILED, dead_messages=()),
+    ),
+    "the queue has not the second life's dead letter": (
+        "the_dead_letter_queue_holds_the_dead_letters",
+        replace(RETRIED, dead_messages=[message(1)], dead_letters_lost_at=at(8)),
+    ),
+    "the queue has it with another attempt": (
+        "the_dead_letter_queue_holds_the_dead_letters",
+        replace(FAILED, dead_messages=[message(1), message(2)]),
+    ),
+    "the queue has it with another reason": (
+        "the_dead_letter_queue_holds_the_dead_letters",
+        replace(FAILED, letters=[letter(1, 2, reason="CRASHED: …")]),
+    ),
+    "the queue has garbage that nobody sent": (
+        "the_dead_letter_queue_holds_the_dead_letters",
+        replace(GOOD, dead_messages=LITTERED.dead_messages),
     ),
     "an unfinished task has no dispatch row": (
         "dispatch_rows_are_the_unfinished",

@@ -140,7 +140,7 @@ async def staged(
     source, database = ScriptedSource(), ScriptedDatabase()
     database.store(*tasks)
     hub = Hub(database.fetch, source, reconcile_every=every, reconcile_deaf_every=deaf_every)
-    async with asyncio.timeout(10), hub.running():
+    async with asyncio.timeout(60), hub.running():
         yield Stage(source, database, hub)
 
 

@@ -103,11 +103,11 @@ async def test_introspection_as_tools_do_it_passes() -> None:
         DOUBLING + " fragment F60 on Query {kinds {name}}",
     ],
 )
-def test_the_dearest_documents_are_answered_within_two_seconds(document: str) -> None:
+def test_the_dearest_documents_cost_less_than_two_seconds_of_a_core(document: str) -> None:
     documents = StubApi().schema.documents
-    start = time.perf_counter()
+    start = time.process_time()
     documents.prepared(document)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 async def test_a_document_is_prepared_once_however_often_it_comes() -> None:

@@ -26,7 +26,7 @@ from taskql.task import Failure, Progress, Task
 from tests.unit import process_handlers as handlers
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
-LONGEST_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 60
 CRASH = Failure("CRASHED", "it crashed", retryable=True)
 ERROR = Failure("EXCEPTION", "it raised", retryable=True)
 

@@ -27,6 +27,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     TimeoutError,
     PoolTimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the connection died in the middle of its protocol
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
