@@ -66,7 +66,7 @@ web: $(pages) ## build GraphiQL, which /graphql shows to browsers
 
 examples: $(shown) ## build the examples' pages
 
-lambda: .venv/.dev-installed ## build/lambda.zip (ARCH=x86_64|arm64 LAMBDA_PYTHON=3.13 EXTRA=folders of your handlers)
+lambda: .venv/.dev-installed ## build/lambda.zip (ARCH=x86_64 LAMBDA_PYTHON=3.13 EXTRA=folders of your handlers)
 	@$(python) -m deploy.package build/lambda.zip --arch '$(ARCH)' --python '$(LAMBDA_PYTHON)' $(EXTRA:%=--extra '%')
 
 lock: .venv/.dev-installed ## compile requirements/*.in into hash-pinned lists

@@ -42,7 +42,7 @@ class TimeLimit:
             stop=end - margin,
             leave=end - 0.4 * margin,
             answer=end - 0.1 * margin,
-            longest=timedelta(seconds=max(seconds - 2 * margin, 0.001)),
+            longest=timedelta(seconds=max(round(seconds - 2 * margin, 1), 0.1)),  # people read it
         )
 
 

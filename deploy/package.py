@@ -91,7 +91,7 @@ def add(source: Path, site: Path) -> None:
     if place.exists():
         raise PackageError(f"{source} can't be added: the package has a {place.name} already")
     if source.is_dir():
-        shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__", "node_modules", ".*"))
     else:
         shutil.copyfile(source, place)
 

@@ -22,8 +22,6 @@ MAX_ORDERING_KEY_CHARS = 128
 MAX_TAGS = 10
 MAX_TAG_CHARS = 64
 MAX_TASKS_AT_ONCE = 500
-ENDS_OF_TIME = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
-"""Where the driver takes a moment for PostgreSQL's infinity."""
 MAX_INPUT_BYTES = 256 * 1024
 MAX_MATCHED = 10_000
 DEFAULT_KIND = "process"
@@ -232,8 +230,6 @@ def tag_issues(tags: Sequence[str]) -> list[InputIssue]:
 
 def time_issues(request: CreateRequest, now: datetime) -> list[InputIssue]:
     """What is wrong with the times of a request. A `run_at` that has passed means at once."""
-    if beyond := [name for name in ("run_at", "expires_at") if getattr(request, name) in ENDS_OF_TIME]:
-        return [((name,), "is the very end of time, which can't be stored") for name in beyond]
     if request.expires_at is None:
         return []
     if request.expires_at <= now:

@@ -31,8 +31,9 @@ def test_the_package_has_the_consumer_in_the_versions_that_run() -> None:
 
 def test_it_holds_our_sources_and_no_leftovers(site: Path, tmp_path: Path) -> None:
     source = tmp_path / "mine"
-    (source / "__pycache__").mkdir(parents=True)
-    for name in ("__init__.py", "data.json", ".hidden", "__pycache__/old.pyc"):
+    for folder in ("__pycache__", "node_modules"):
+        (source / folder).mkdir(parents=True)
+    for name in ("__init__.py", "data.json", ".hidden", "__pycache__/old.pyc", "node_modules/x.js"):
         (source / name).write_text("")
     add(source, site)
     (tmp_path / "single.py").write_text("")

@@ -25,6 +25,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "FIRST_PAUSE", timedelta(0))
     monkeypatch.setattr(pace, "LONGEST_PAUSE", timedelta(0))
     monkeypatch.setattr(relay, "SWEEP_EVERY", timedelta(milliseconds=1))
+    monkeypatch.setattr(relay, "UNBLOCK_EVERY", timedelta(0))
 
 
 @pytest.fixture
@@ -147,10 +148,6 @@ async def test_each_sweep_lets_the_first_of_every_order_go_before_it_looks(
         await outside.until(lambda: outside.sweeps >= 3)
     assert outside.steps[:6] == ["unblock", "reserve"] * 3
     assert set(outside.unblocked) == {None}
-
-
-def test_orders_are_looked_at_twice_a_second() -> None:
-    assert timedelta(milliseconds=500) == relay.SWEEP_EVERY
 
 
 async def test_waking_it_sweeps_at_once_and_unblocks_the_groups_that_are_named(

@@ -219,7 +219,7 @@ async def test_every_priority_is_kept(bench: Bench, priority: TaskPriority) -> N
 
 
 PAST, SOON, LATER = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1, 2))
-LAST = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

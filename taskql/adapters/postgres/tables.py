@@ -1,6 +1,7 @@
 """The columns that queries name. The schema itself is in taskql/migrations; a test holds the two together."""
 
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -76,6 +77,7 @@ _attempts = TypeAdapter(tuple[Attempt, ...])
 
 def task_from(row: RowMapping) -> Task:
     found = values(row, TASK_FIELDS)
+    found["run_at"] = in_utc(found["run_at"])
     found["priority"] = TaskPriority(found["priority"])
     found["tags"] = tuple(found["tags"])
     return Task(**found)
@@ -101,8 +103,14 @@ def values(row: RowMapping, names: tuple[str, ...]) -> dict[str, Any]:
     found["status"] = TaskStatus(found["status"])
     found["attempts"] = _attempts.validate_python(found["attempts"])
     found["progress"] = Progress(**found["progress"]) if found["progress"] else None
+    found["expires_at"] = in_utc(found["expires_at"])
     found["failure"] = Failure(**found["failure"]) if found["failure"] else None
     return found
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """The driver takes the first and the last moment for PostgreSQL's infinities, which lack a time zone."""
+    return moment and moment.replace(tzinfo=UTC)
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:
