@@ -191,6 +191,7 @@ async def test_groups_that_could_not_be_unblocked_are_looked_at_once_postgresql_
     outside: Outside, short_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "SWEEP_EVERY", timedelta(days=1))
+    monkeypatch.setattr(relay, "UNBLOCK_EVERY", timedelta(days=1))
     sender = Relay(outside, outside)
     async with running(sender.run()):
         await outside.until(lambda: outside.sweeps == 1)
