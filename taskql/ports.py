@@ -7,6 +7,7 @@ raises `Unavailable`, and the same call may be made again.
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
@@ -80,6 +81,14 @@ class Outbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """Tasks that have moved on, and those that are no more."""
+
+    tasks: Sequence[Task]
+    gone: Collection[UUID]
+
+
 class TaskStore(Protocol):
     """The requests of clients."""
 
@@ -102,6 +111,18 @@ class TaskStore(Protocol):
 
     async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
         """How many tasks match, counting no further than `limit`."""
+        ...
+
+    async def newer(self, known: Mapping[UUID, int]) -> Newer:
+        """What has become of tasks since the version that is known of each, by one query."""
+        ...
+
+    async def changed_since(self, owner: str, moment: datetime, limit: int) -> list[Task]:
+        """The owner's tasks that changed later than `moment`, the earliest change first."""
+        ...
+
+    async def as_of(self) -> datetime:
+        """A moment before which nothing changes any more: no transaction that still runs began before it."""
         ...
 
     async def ping(self) -> None: ...
@@ -252,6 +273,26 @@ class DeadLetterStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """How a queue fares, by what PostgreSQL knows of its tasks."""
+
+    queue: Queue
+    depth: int
+    in_flight: int
+    delayed: int
+    oldest_age: timedelta | None
+    dead_letters: int
+
+
+class QueueStore(Protocol):
+    """What operators read of the queues."""
+
+    async def figures(self) -> list[QueueFigures]:
+        """One of each queue: `depth` is due and waits for a worker, `delayed` waits for its time or turn."""
+        ...
+
+
 class DispatchStore(Protocol):
     """The dispatch rows, as upkeep sees them. Every method may run in many processes at once."""
 
@@ -355,9 +396,22 @@ class EventSink(Protocol):
         """Tell whoever watches. Never blocks and never fails: what gets lost, watchers find in PostgreSQL."""
         ...
 
+    def forget(self, task_id: UUID) -> None:
+        """The task is deleted: no cache shall know it any more. Never blocks and never fails."""
+        ...
+
+
+class Hearing(Enum):
+    """What a source says of itself, between the events."""
+
+    LOST = "lost"
+    """Nothing is heard from now on; what is watched has to be looked at."""
+    BACK = "back"
+    """All that is watched is heard again, or as well as ever; something may have been missed until now."""
+
 
 class EventSource(Protocol):
-    """Events of the tasks that this process watches, over one connection."""
+    """Events of the tasks that this process watches, over one connection (to each node of a cluster)."""
 
     async def watch(self, task_id: UUID) -> None:
         """Returns when the task's events are on their way to us, or raises Unavailable."""
@@ -365,6 +419,24 @@ class EventSource(Protocol):
 
     async def unwatch(self, task_id: UUID) -> None: ...
 
-    def events(self) -> AsyncIterator[TaskEvent | None]:
-        """Events as they come; None when some may have been missed (the connection was made anew)."""
+    async def watch_owner(self, owner: str) -> None:
+        """The same for all tasks of an owner."""
+        ...
+
+    async def unwatch_owner(self, owner: str) -> None: ...
+
+    def events(self) -> AsyncIterator[TaskEvent | Hearing]:
+        """Events as they come; one of a task that is watched in both ways may come twice."""
+        ...
+
+
+class SnapshotCache(Protocol):
+    """The newest known state of tasks that have changed or been read lately. May lack any of them."""
+
+    async def fetch(self, task_id: UUID) -> Task | None:
+        """None where it is not known, or the cache is away. The caller checks whose task it is."""
+        ...
+
+    def keep(self, task: Task) -> None:
+        """Remember what was read from PostgreSQL, unless something newer is known. Never blocks or fails."""
         ...

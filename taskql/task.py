@@ -50,9 +50,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEvent:
-    """All that changes in a task's life, at one version. Travels over Redis after each commit."""
+    """All that changes in a task's life, at one version, and whose it is. Travels over Redis after each commit."""
 
     id: UUID
+    owner: str
     status: TaskStatus
     version: int
     attempt: int
@@ -71,7 +72,6 @@ class TaskEvent:
 class Task(TaskEvent):
     """A stored task, whole, at one version."""
 
-    owner: str
     kind: str
     title: str
     description: str | None
