@@ -25,7 +25,8 @@ install     = $(any_python) requirements/install.py
 running := .venv/.run-installed .venv-emulator/.installed
 pages   := web/dist/graphiql.html
 shown   := examples/node_modules/.built
-all     := $(running) .venv/.dev-installed $(pages) $(shown)
+clients := tests/node/node_modules/.package-lock.json
+all     := $(running) .venv/.dev-installed $(pages) $(shown) $(clients)
 
 .PHONY: help setup run test faults check format lock schema web examples lambda clean
 .DEFAULT_GOAL := help
@@ -79,6 +80,7 @@ clean: ## remove the environments and caches; your data stays
 	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .venv-node .venv-node.lock
 	@rm -rf build
 	@rm -rf web/node_modules web/dist web/.dist-* web/.build.lock
+	@rm -rf tests/node/node_modules
 	@rm -rf examples/node_modules examples/*/dist examples/*/src/generated examples/.build.lock
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -98,3 +100,7 @@ $(pages): requirements/node.txt web/build.py web/.npmrc $(wildcard web/*.html we
 
 $(shown): schema.graphql requirements/node.txt web/build.py examples/.npmrc $(wildcard examples/*.* examples/follow-*/*.* examples/follow-*/src/*.*)
 	@$(any_python) -m examples.build
+
+# npm writes this file last, and removes it first.
+$(clients): requirements/node.txt web/build.py $(addprefix tests/node/,package.json package-lock.json .npmrc)
+	@$(any_python) web/build.py --install tests/node && touch $@

@@ -16,8 +16,8 @@ import uvicorn
 import uvloop
 
 from gql.app import Api
-from gql.request import MAX_REQUEST_BYTES
 from gql.schema import print_sdl
+from gql.serving import bound_buffers, config_of
 from taskql.bootstrap import open_api
 from taskql.errors import StartupError
 from taskql.logs import set_up_logging
@@ -25,7 +25,6 @@ from taskql.registry import load_registry
 from taskql.settings import Settings, load_handler_modules, load_settings
 from taskql.startup import in_words
 
-DRAIN_SECONDS = 8
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger("gql")
@@ -60,6 +59,7 @@ def serve(settings: Settings) -> None:
 def take_port(listener: socket.socket, host: str, port: int) -> None:
     """Before anything is opened; connections are refused until we can answer them."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound_buffers(listener)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -74,7 +74,7 @@ async def run(settings: Settings, listener: socket.socket) -> None:
     on_signal(lambda _: starting.cancel())
     async with open_api(settings) as services:
         api = Api(services)
-        server = Server(config_of(api, settings), before_shutdown=api.go_away)
+        server = Server(config_of(api.app, settings), before_shutdown=api.go_away)
         on_signal(lambda number: server.handle_exit(number, None))
         await server.serve([listener])
     logger.info("stopped")
@@ -84,24 +84,6 @@ def on_signal(act: Callable[[int], object]) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, act, number)
-
-
-def config_of(api: Api, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        api.app,
-        host=settings.host,
-        port=settings.port,
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=MAX_REQUEST_BYTES,
-        ws_per_message_deflate=False,
-        lifespan="on",
-        log_config=None,
-        log_level="debug" if settings.log_level == "debug" else "warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
 
 
 class Server(uvicorn.Server):

@@ -13,13 +13,17 @@ from starlette.websockets import WebSocket
 
 from gql import pages
 from gql.context import Context
+from gql.feeds import Feeds
 from gql.health import Health
 from gql.hub import Hub
+from gql.queues import LiveQueues
 from gql.request import Refused
 from gql.schema import build_schema
 from gql.view import GraphQLView
 from taskql.bootstrap import ApiServices
 
+FULL_COLLECTION_EVERY = 100
+"""So many smaller ones at least; Python's own default is 10."""
 LOCAL_OWNER = "local"
 """Whose tasks all are while there is no authentication."""
 
@@ -29,14 +33,19 @@ class Api:
 
     def __init__(self, services: ApiServices) -> None:
         self._services = services
-        self._hub = Hub(services.service.fetch, services.event_source)
-        self._view = GraphQLView(build_schema(services.service.registry), self._new_context)
-        self.app = create_app(self._view, self._hub, Health(services.pings))
+        service = services.service
+        self._feeds = Feeds(service, services.event_source)
+        self._queues = LiveQueues(services.queues)
+        self._hub = Hub(service.fetch, service.newer, services.event_source, self._feeds)
+        self._view = GraphQLView(build_schema(service.registry), self._new_context, self._hub)
+        self.app = create_app(self._view, self._hub, self._feeds, Health(services.pings))
 
     async def go_away(self) -> None:
         """Tell all who watch that they should go on elsewhere."""
         await self._view.go_away()
         self._hub.close()
+        self._feeds.close()
+        self._queues.close()
 
     def _new_context(self, request: Request | WebSocket) -> Context:
         return Context(
@@ -44,16 +53,16 @@ class Api:
             service=self._services.service,
             hub=self._hub,
             dead_letters=self._services.dead_letters,
+            feeds=self._feeds,
+            queues=self._queues,
         )
 
 
-def create_app(view: GraphQLView, hub: Hub, health: Health) -> Starlette:
+def create_app(view: GraphQLView, hub: Hub, feeds: Feeds, health: Health) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with hub.running():
-            # What start-up made lives on: keep the collector from going through it again and again.
-            gc.collect()
-            gc.freeze()
+        async with hub.running(), feeds.running(), view.pulse.running():
+            tune_collector()
             yield
 
     return Starlette(
@@ -68,6 +77,18 @@ def create_app(view: GraphQLView, hub: Hub, health: Health) -> Starlette:
         exception_handlers={HTTPException: refuse},
         lifespan=lifespan,
     )
+
+
+def tune_collector() -> None:
+    """Keep the collector from going through all that lives on, again and again.
+
+    That is what start-up made, and then the connections: with five thousand of them, a full collection stops
+    everything for half a second, and a storm of connects would bring on ten.
+    """
+    gc.collect()
+    gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, FULL_COLLECTION_EVERY)
 
 
 async def to_graphql(request: Request) -> Response:

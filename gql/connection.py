@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import cached_property
 
 import strawberry
@@ -63,6 +64,8 @@ class TaskConnection:
     page: strawberry.Private[Page]
     count: strawberry.Private[Callable[[int], Awaitable[int]]]
     """Counts what matches, no further than its argument; called only for clients who want to know."""
+    moment: strawberry.Private[datetime | None] = None
+    """From before the page was read; only for clients who want to know."""
 
     @strawberry.field(description="The tasks in listing order, each with its cursor.")
     def edges(self) -> list[TaskEdge]:
@@ -81,6 +84,18 @@ class TaskConnection:
             start_cursor=cursors[0] if cursors else None,
             end_cursor=cursors[-1] if cursors else None,
         )
+
+    @strawberry.field(
+        description=(
+            "Nothing that is stored after this page was read has an earlier `updatedAt`. To learn later what "
+            "has changed meanwhile, ask again with this moment as `filter.updatedAfter`, page by page, and "
+            "keep the `asOf` of the first page for the time after that. What changed in the last second "
+            "may come twice: `version` tells."
+        )
+    )
+    def as_of(self) -> datetime:
+        assert self.moment is not None, "asked for without being selected"
+        return self.moment
 
     @strawberry.field(
         description=f"How many tasks match the filter on all pages; counting stops at {MAX_EXACT_COUNT:,}."

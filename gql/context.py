@@ -1,13 +1,25 @@
 """What resolvers are given with each request."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 import strawberry
-from graphql import GraphQLError, Undefined, located_error, value_from_ast_untyped
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    SelectionSetNode,
+    Undefined,
+    located_error,
+    value_from_ast_untyped,
+)
 
+from gql.queues import LiveQueues
+from taskql.listing import TaskFilter
 from taskql.ports import DeadLetterStore
 from taskql.service import TaskService
 from taskql.task import JSON, Task
@@ -24,6 +36,14 @@ class Hub(Protocol):
         ...
 
 
+class Feeds(Protocol):
+    """Where watchers follow all tasks of an owner."""
+
+    def follow(self, owner: str, filter: TaskFilter) -> AsyncGenerator[Task, None]:
+        """Changes to the owner's tasks from now on, each task as it then is, if that matches."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Who asks, and the parts that answer. All operations of one WebSocket share it."""
@@ -32,6 +52,8 @@ class Context:
     service: TaskService
     hub: Hub
     dead_letters: DeadLetterStore
+    feeds: Feeds
+    queues: LiveQueues
 
 
 class Info(strawberry.Info[Context, Mapping[str, Any]]):
@@ -57,6 +79,13 @@ class Info(strawberry.Info[Context, Mapping[str, Any]]):
         """An error with this field's place in the document and in the response."""
         return located_error(error, self._raw_info.field_nodes, self._raw_info.path.as_list())
 
+    def selects(self, name: str) -> bool:
+        """Whether the client wants to know this field of the result, by whatever name."""
+        return any(
+            name in field_names(node.selection_set, self._raw_info.fragments)
+            for node in self._raw_info.field_nodes
+        )
+
     def sent(self, argument: str) -> JSON:
         """An argument as the client sent it: before coercion and defaults, variables put in."""
         variables = dict(self.root_value or {})
@@ -68,6 +97,20 @@ class Info(strawberry.Info[Context, Mapping[str, Any]]):
             if node.name.value == argument:
                 return without_undefined(value_from_ast_untyped(node.value, variables))
         return None
+
+
+def field_names(
+    selections: SelectionSetNode | None, fragments: Mapping[str, FragmentDefinitionNode]
+) -> Iterator[str]:
+    """The fields that are selected, those of fragments too; `@skip` and `@include` are not looked at."""
+    for node in selections.selections if selections else ():
+        match node:
+            case FieldNode():
+                yield node.name.value
+            case InlineFragmentNode():
+                yield from field_names(node.selection_set, fragments)
+            case FragmentSpreadNode():
+                yield from field_names(fragments[node.name.value].selection_set, fragments)
 
 
 def without_undefined(value: Any) -> JSON:

@@ -1,60 +1,83 @@
-"""Live tasks: one subscription to the events of a task, however many watch it.
+"""Live tasks: one subscription to the events of a task, however many watch it, and one loop for all of them.
 
 Invariant: a watcher sees strictly rising versions, always the last one, and what it sees is stored. It
 listens first and looks at PostgreSQL then, so nothing falls in between; events are hints that save looking
-again, and what they miss a reconcile finds.
+again, and what they miss a reconcile finds. A watcher costs no asyncio task: it is called back.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from itertools import islice
+from typing import Protocol
 from uuid import UUID
 
-from gql.watched import Watched
+from gql.listening import Listening, chunks
+from gql.watched import Reader, Watched, Watcher, not_found
 from taskql.errors import NotFound, Unavailable
-from taskql.ports import EventSource
-from taskql.task import Task
+from taskql.ports import EventSource, Hearing, Newer
+from taskql.task import Task, TaskEvent
 
 MAX_FETCH = 1_000
-"""Tasks that a reconcile reads with one query."""
-
+"""Newcomers whose tasks are looked at together."""
+MAX_LOOKS = 4
+"""Such looks at a time; who comes meanwhile is of the next."""
+GATHER_SECONDS = 0.002
+GATHER_LONGER_SECONDS = 0.02
+"""So long a look waits for more newcomers: alone, and beside others, as when they come by the thousand."""
+MAX_COMPARED = 5_000
+"""Tasks that a reconcile asks for with one query."""
 RECONCILE_EVERY = timedelta(seconds=5)
 RECONCILE_DEAF_EVERY = timedelta(seconds=1)
 """While Redis is away."""
-REDIS_WITHIN = timedelta(seconds=3)
-"""The source has a limit of its own; this one keeps a faulty source from holding up its watchers."""
 RESTART_AFTER = timedelta(seconds=1)
 
 Fetch = Callable[[str, Collection[UUID]], Awaitable[dict[UUID, Task]]]
 """Those of the ids that exist and are the owner's."""
+FetchNewer = Callable[[Mapping[UUID, int]], Awaitable[Newer]]
+"""What has become of tasks since the version that is known of each."""
 
 logger = logging.getLogger(__name__)
 
 
+class Feeds(Protocol):
+    """Those who follow all tasks of an owner."""
+
+    def offer(self, event: TaskEvent) -> None: ...
+
+    def lost(self) -> None: ...
+
+    def resync(self) -> None: ...
+
+
 class Hub:
-    """Follows the events of all that is watched, and hands them to the watchers."""
+    """Follows the events of all that is watched, and tells the watchers."""
 
     def __init__(
         self,
         fetch: Fetch,
+        newer: FetchNewer,
         source: EventSource,
+        feeds: Feeds | None = None,
         *,
         reconcile_every: timedelta = RECONCILE_EVERY,
         reconcile_deaf_every: timedelta = RECONCILE_DEAF_EVERY,
     ) -> None:
         self._fetch = fetch
+        self._newer = newer
         self._source = source
+        self._feeds = feeds
         self._reconcile_every = reconcile_every
         self._reconcile_deaf_every = reconcile_deaf_every
-        self._watched: dict[UUID, Watched] = {}
-        self._deaf = False
-        self._closed = False
         self._reconcile_now = asyncio.Event()
-        self._releases: set[asyncio.Task[None]] = set()
+        self._watched: dict[UUID, Watched] = {}
+        self._listening = Listening(source, self._watched, self._reconcile_now.set)
+        self._newcomers: list[tuple[str, Watcher]] = []
+        self._gathering = False
+        self._looks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -63,129 +86,150 @@ class Hub:
             yield
         finally:
             self.close()
-            unfinished = [*loops, *self._releases]
+            unfinished = [*loops, *self._looks]
             for aio_task in unfinished:
                 aio_task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
+            await self._listening.close()
 
     def close(self) -> None:
         """End every watch, the present and the future ones, with Unavailable: elsewhere it can go on."""
         self._closed = True
-        for watched in self._watched.values():
-            watched.end(going_away())
+        for watched in list(self._watched.values()):
+            end(watched.watchers, going_away())
+
+    # ------------------------------------------------------------ watchers
+
+    def subscribe(self, watcher: Watcher, owner: str, task_id: UUID) -> None:
+        """Tell the watcher what the task is, unless it knows that version, and what it becomes, to its end.
+
+        It ends with NotFound where the task isn't there or isn't the owner's, and with Unavailable where
+        PostgreSQL is away at the start, or this process stops.
+        """
+        if self._closed:
+            watcher.end(going_away())
+            return
+        watched = self._watched.get(task_id)
+        if watched is None:
+            watched = self._watched[task_id] = Watched(task_id)
+        watched.watchers.add(watcher)
+        watcher.watched = watched
+        self._newcomers.append((owner, watcher))
+        self._look_soon()
+
+    def leave(self, watcher: Watcher) -> None:
+        """Tell the watcher no more. Leaving twice is leaving once."""
+        watched, watcher.watched = watcher.watched, None
+        if watched is not None:
+            watched.watchers.discard(watcher)
+            if not watched.watchers and not self._closed:
+                self._listening.release(watched)
 
     async def watch(
         self, owner: str, task_id: UUID, after_version: int | None = None
     ) -> AsyncGenerator[Task, None]:
-        """The task as it is, unless that is no newer than `after_version`, then as it becomes, until it is
-        terminal.
-
-        Raises NotFound where the task isn't there or isn't the owner's, and Unavailable where PostgreSQL is
-        away at the start, or this process stops.
-        """
-        async with self._listening(task_id) as watched:
-            with watched.watcher() as watcher:
-                await self._listen(watched)
-                task = snapshot = await self._look(owner, task_id)
-                watched.offer(snapshot)
-                while True:
-                    if after_version is None or task.version > after_version:
-                        yield task
-                    if task.status.is_terminal:
-                        return
-                    news = await watcher.newer_than(task.version)
-                    task = news if isinstance(news, Task) else snapshot.at(news)
-
-    async def _look(self, owner: str, task_id: UUID) -> Task:
-        task = (await self._fetch(owner, [task_id])).get(task_id)
-        if task is None:
-            raise NotFound(f"There is no task {task_id}, or it is not yours.")
-        return task
-
-    # ------------------------------------------------------------ listening
-
-    @asynccontextmanager
-    async def _listening(self, task_id: UUID) -> AsyncIterator[Watched]:
-        """The shared entry of a task, there as long as somebody watches it."""
-        if self._closed:
-            raise going_away()
-        watched = self._watched.get(task_id)
-        if watched is None:
-            watched = self._watched[task_id] = Watched(task_id)
+        """The same for whoever reads at their own pace: a slow reader skips versions, never the last."""
+        reader = Reader(after_version)
+        self.subscribe(reader, owner, task_id)
         try:
-            yield watched
+            async for task in reader.tasks():
+                yield task
         finally:
-            # Beside the watcher, which may be cancelled and should not wait for Redis.
-            if not watched.watchers and not self._closed:
-                release = asyncio.create_task(self._release(watched))
-                self._releases.add(release)
-                release.add_done_callback(self._releases.discard)
+            self.leave(reader)
 
-    async def _listen(self, watched: Watched) -> None:
-        """Have the task's events come to us; while Redis is away, the reconcile must do."""
-        if self._deaf or await self._reaches(watched):
-            return
-        logger.warning("Redis is away; what is watched is read from PostgreSQL meanwhile")
-        self._deaf = True
-        self._reconcile_now.set()
+    # ------------------------------------------------------------ newcomers: listen, then look
 
-    async def _listen_again(self) -> None:
-        """Once Redis is back, listen to what we could not; the look that follows finds what we missed."""
-        while self._deaf:
-            unheard = [task for task in self._watched.values() if task.watchers and not task.listening]
-            for watched in unheard:
-                if not await self._reaches(watched):
-                    return
-            self._deaf = bool(unheard)  # others may have come meanwhile, and found us deaf
+    def _look_soon(self) -> None:
+        """See to it that somebody looks for those who have come."""
+        if self._newcomers and not self._gathering and len(self._looks) < MAX_LOOKS:
+            self._gathering = True
+            look = asyncio.create_task(self._gather())
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+            look.add_done_callback(lambda _: self._look_soon())
 
-    async def _reaches(self, watched: Watched) -> bool:
-        """Whether the task's events reach us, now that we have seen to it."""
+    async def _gather(self) -> None:
         try:
-            async with asyncio.timeout(REDIS_WITHIN.total_seconds()), watched.channel:
-                if not watched.listening:
-                    await self._source.watch(watched.id)
-                    watched.listening = True
-        except (Unavailable, TimeoutError):
-            return False
-        return True
+            await asyncio.sleep(GATHER_SECONDS if len(self._looks) == 1 else GATHER_LONGER_SECONDS)
+            batch, self._newcomers = self._newcomers[:MAX_FETCH], self._newcomers[MAX_FETCH:]
+        finally:
+            self._gathering = False
+        self._look_soon()
+        await self._welcome([(owner, watcher) for owner, watcher in batch if watcher.watched is not None])
 
-    async def _release(self, watched: Watched) -> None:
-        """Forget a task that nobody watches. Whoever joins meanwhile keeps the entry, and listens anew."""
-        async with watched.channel:
-            if watched.watchers:
-                return
-            watched.listening = False
-            with suppress(Unavailable, TimeoutError):
-                async with asyncio.timeout(REDIS_WITHIN.total_seconds()):
-                    await self._source.unwatch(watched.id)
-            if not watched.watchers and self._watched.get(watched.id) is watched:
-                del self._watched[watched.id]
+    async def _welcome(self, newcomers: Sequence[tuple[str, Watcher]]) -> None:
+        """Listen to their tasks, then look at them: one question for each owner."""
+        await self._listening.listen({watcher.watched for _, watcher in newcomers if watcher.watched})
+        by_owner: defaultdict[str, list[Watcher]] = defaultdict(list)
+        for owner, watcher in newcomers:
+            by_owner[owner].append(watcher)
+        await asyncio.gather(*(self._look(owner, watchers) for owner, watchers in by_owner.items()))
+
+    async def _look(self, owner: str, watchers: Sequence[Watcher]) -> None:
+        by_task: defaultdict[Watched, list[Watcher]] = defaultdict(list)
+        for watcher in watchers:
+            if watcher.watched is not None:  # else it has left
+                by_task[watcher.watched].append(watcher)
+        try:
+            found = await self._fetch(owner, [watched.id for watched in by_task])
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                logger.exception("The tasks of newcomers could not be read")
+            end(watchers, error)
+            return
+        for watched, newcomers in by_task.items():
+            if task := found.get(watched.id):
+                await watched.welcome(newcomers, task)
+            else:
+                end(newcomers, not_found(watched.id))
+
+    # ------------------------------------------------------------ events
 
     async def _follow(self) -> None:
         """Hand every event to its task; where some may be missing, look."""
         while True:
             try:
                 async for event in self._source.events():
-                    if event is None:
-                        self._reconcile_now.set()
-                    elif watched := self._watched.get(event.id):
-                        watched.offer(event)
+                    if isinstance(event, TaskEvent):
+                        await self._hand_on(event)
+                    elif event is Hearing.LOST:
+                        self._lose()
+                    else:
+                        self._regain()
             except Exception:
                 logger.exception("The events ended; following them again in %s", RESTART_AFTER)
-            self._reconcile_now.set()
+            self._lose()
             await asyncio.sleep(RESTART_AFTER.total_seconds())
+            self._regain()
+
+    async def _hand_on(self, event: TaskEvent) -> None:
+        if self._feeds is not None:
+            self._feeds.offer(event)
+        if watched := self._watched.get(event.id):
+            await watched.tell(event)
+
+    def _lose(self) -> None:
+        self._listening.lose()
+        if self._feeds is not None:
+            self._feeds.lost()
+
+    def _regain(self) -> None:
+        self._listening.regain()
+        self._reconcile_now.set()
+        if self._feeds is not None:
+            self._feeds.resync()
 
     # ------------------------------------------------------------ reconciling
 
     async def _keep_reconciling(self) -> None:
         while True:
-            pause = self._reconcile_deaf_every if self._deaf else self._reconcile_every
+            pause = self._reconcile_deaf_every if self._listening.deaf else self._reconcile_every
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause.total_seconds()):
                     await self._reconcile_now.wait()
             self._reconcile_now.clear()
             try:
-                await self._listen_again()
+                await self._listening.listen_again()
                 await self._reconcile()
             except Unavailable:
                 logger.warning("PostgreSQL is away; what is watched is read again when it is back")
@@ -193,31 +237,26 @@ class Hub:
                 logger.exception("What is watched could not be read again; trying later")
 
     async def _reconcile(self) -> None:
-        """Read all that is watched, and hand on what is newer."""
-        by_owner: defaultdict[str, list[UUID]] = defaultdict(list)
-        for watched in self._watched.values():
-            if watched.task is not None:
-                by_owner[watched.task.owner].append(watched.id)
-        for owner, ids in by_owner.items():
-            for chunk in chunks(ids, MAX_FETCH):
-                stored = await self._fetch(owner, chunk)
-                for task_id in chunk:
-                    if watched_still := self._watched.get(task_id):
-                        hand_on(watched_still, stored.get(task_id))
+        """Ask what has become of all that is watched, and hand on what is newer."""
+        watched = [entry.id for entry in self._watched.values() if entry.task is not None]
+        for ids in chunks(watched, MAX_COMPARED):
+            known = {
+                id: entry.task.version
+                for id in ids
+                if (entry := self._watched.get(id)) is not None and entry.task is not None
+            }
+            found = await self._newer(known)
+            for task in found.tasks:
+                if still_watched := self._watched.get(task.id):
+                    await still_watched.tell(task)
+            for task_id in found.gone:
+                if orphaned := self._watched.get(task_id):
+                    end(orphaned.watchers, NotFound(f"Task {task_id} has been deleted."))
 
 
-def hand_on(watched: Watched, stored: Task | None) -> None:
-    """Give the watchers what is stored; a task that has been deleted has no more to say."""
-    if stored is not None:
-        watched.offer(stored)
-    else:
-        watched.end(NotFound(f"Task {watched.id} has been deleted."))
-
-
-def chunks(ids: Sequence[UUID], size: int) -> Iterator[list[UUID]]:
-    rest = iter(ids)
-    while chunk := list(islice(rest, size)):
-        yield chunk
+def end(watchers: Collection[Watcher], error: Exception) -> None:
+    for watcher in list(watchers):
+        watcher.end(error)
 
 
 def going_away() -> Unavailable:

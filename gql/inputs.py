@@ -147,7 +147,9 @@ class TaskFilter:
     )
     created_after: datetime | None = strawberry.field(description="Created later than this moment.")
     created_before: datetime | None = strawberry.field(description="Created earlier than this moment.")
-    updated_after: datetime | None = strawberry.field(description="Changed later than this moment.")
+    updated_after: datetime | None = strawberry.field(
+        description="Changed later than this moment: the `asOf` of an earlier listing, say."
+    )
 
     def checked(self) -> Filter:
         """The filter as the service takes it. Raises BadUserInput where the store could not compare."""

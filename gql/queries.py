@@ -12,11 +12,13 @@ from gql.dead_letters import DeadLetterConnection, page_of_letters
 from gql.enums import TaskOrder
 from gql.errors import BadUserInput
 from gql.inputs import TaskFilter
+from gql.queues import Queue
 from gql.scalars import parse_task_id
 from gql.types import Kind, Node, Task
 from taskql import task as values
 from taskql.listing import TaskFilter as Filter
 from taskql.ports import DeadLetter as DeadLetterValue
+from taskql.ports import QueueFigures
 
 MAX_NODES = 100
 
@@ -63,8 +65,10 @@ class Query:
     ) -> TaskConnection:
         request = page_request(order_by, first, after, last, before)
         checked = filter.checked() if filter else Filter()
+        # Before the page: a change that the page misses is dated later.
+        as_of = await info.service.as_of() if info.selects("asOf") else None
         page = await info.service.page(info.owner, checked, request)
-        return TaskConnection(page=page, count=partial(info.service.count, info.owner, checked))
+        return TaskConnection(page=page, count=partial(info.service.count, info.owner, checked), moment=as_of)
 
     @strawberry.field(
         graphql_type=Node | None,
@@ -106,6 +110,12 @@ class Query:
         ] = None,
     ) -> DeadLetterConnection:
         return await page_of_letters(info.dead_letters, first, after)
+
+    @strawberry.field(
+        graphql_type=list[Queue], description="How each of the queues fares at present. For operators."
+    )
+    async def queues(self, info: Info) -> list[QueueFigures]:
+        return await info.context.queues.now()
 
     @strawberry.field(description="All that you can put into `createTask(input: {work: …})` here.")
     def kinds(self, info: Info) -> list[Kind]:

@@ -1,15 +1,19 @@
 """The subscriptions: thin, the hub does the work."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Annotated
 
 import strawberry
 
 from gql.context import Info
+from gql.inputs import TaskFilter
+from gql.queues import MAX_EVERY_SECONDS, Queue
 from gql.scalars import parse_task_id
 from gql.types import Task
 from taskql import task as values
+from taskql.listing import TaskFilter as Filter
+from taskql.ports import QueueFigures
 
 
 @strawberry.type(description="What tells of changes as they happen.")
@@ -36,11 +40,56 @@ class Subscription:
             ),
         ] = None,
     ) -> AsyncGenerator[values.Task, None]:
-        try:
+        with located(info):
             states = info.context.hub.watch(info.owner, parse_task_id(id), after_version)
             async with aclosing(states):
                 async for task in states:
                     yield task
-        except Exception as error:
-            # graphql-core locates what resolvers raise, but not what breaks a stream.
-            raise info.located(error) from error
+
+    @strawberry.subscription(
+        graphql_type=Task,
+        description=(
+            "Your tasks as they change, new ones included, from subscribing on; never completes. Each comes "
+            "as it is after a change, if that matches the filter; its versions only rise. A slow client may "
+            "skip some, never a task's last. Deleted tasks are not told of. After a lost connection, "
+            "subscribe again, then ask `tasks` for what has changed meanwhile (`TaskConnection.asOf`)."
+        ),
+    )
+    async def task_updates(
+        self,
+        info: Info,
+        filter: Annotated[
+            TaskFilter | None, strawberry.argument(description="Which states to tell of; left out: all.")
+        ] = None,
+    ) -> AsyncGenerator[values.Task, None]:
+        with located(info):
+            updates = info.context.feeds.follow(info.owner, filter.checked() if filter else Filter())
+            async with aclosing(updates):
+                async for task in updates:
+                    yield task
+
+    @strawberry.subscription(
+        graphql_type=list[Queue],
+        description="How the queues fare: at once, and then again and again, changed or not. For operators.",
+    )
+    async def queues(
+        self,
+        info: Info,
+        every_seconds: Annotated[
+            int, strawberry.argument(description=f"How often, 1 to {MAX_EVERY_SECONDS} seconds apart.")
+        ] = 2,
+    ) -> AsyncGenerator[list[QueueFigures], None]:
+        with located(info):
+            polls = info.context.queues.follow(every_seconds)
+            async with aclosing(polls):
+                async for figures in polls:
+                    yield figures
+
+
+@contextmanager
+def located(info: Info) -> Iterator[None]:
+    """graphql-core locates what resolvers raise, but not what breaks a stream."""
+    try:
+        yield
+    except Exception as error:
+        raise info.located(error) from error

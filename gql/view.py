@@ -4,10 +4,9 @@ Invariant: every HTTP answer is JSON or an event stream (or a browser's page), a
 where something that is no GraphQL result becomes an answer.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
@@ -16,60 +15,71 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
-from strawberry import Schema
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.http.parse_content_type import parse_content_type
 from strawberry.http.streaming import HTTPStreamTransport
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from gql import pages
 from gql.context import Context
 from gql.errors import format_error
+from gql.hub import Hub
+from gql.protocol import SUBPROTOCOL, CloseCode
+from gql.pulse import Pulse, abort_of
 from gql.request import BoundedRequest, Refused, body_fields, decode_json, field_fault, query_fields
-from gql.sse import EventStream, EventStreamTransport
-from gql.websocket import WebSocketAdapter, WebSocketHandler
+from gql.selection import Selections, encode_json
+from gql.sse import EventStream, EventStreamTransport, TaskStream
+from gql.websocket import Parts, Socket
 
-INIT_WITHIN = timedelta(seconds=5)
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 OPERATION_TYPES = {
     "GET": {OperationType.QUERY},
     "POST": {OperationType.QUERY, OperationType.MUTATION},
 }
 
+if TYPE_CHECKING:
+    from gql.schema import Schema
+
 ContextFactory = Callable[[Request | WebSocket], Context]
 
 
+class StreamInstead(Exception):
+    """The request is for a stream that needs nothing more of strawberry."""
+
+    def __init__(self, stream: TaskStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+
 class GraphQLView(GraphQL[Context, None]):
-    """The endpoint as an ASGI app. `sockets` and `streams` are what is open, to be told when we go away."""
+    """The endpoint as an ASGI app. `pulse` and `streams` are what is open, to be told when we go away."""
 
     request_adapter_class = BoundedRequest
-    websocket_adapter_class = WebSocketAdapter
-    graphql_transport_ws_handler_class = WebSocketHandler
     stream_transport_classes_by_protocol: Mapping[str, type[HTTPStreamTransport]] = {
         GRAPHQL_SSE_PROTOCOL: EventStreamTransport
     }
 
-    def __init__(self, schema: Schema, new_context: ContextFactory) -> None:
-        super().__init__(
-            schema,
-            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
-            connection_init_wait_timeout=INIT_WITHIN,
-            max_subscriptions_per_connection=None,  # WebSocketHandler has a limit with an error code
-        )
+    def __init__(self, schema: "Schema", new_context: ContextFactory, hub: Hub) -> None:
+        super().__init__(schema, subscription_protocols=(GRAPHQL_SSE_PROTOCOL,))
         self._new_context = new_context
-        self.sockets: set[WebSocketHandler] = set()
+        self._hub = hub
+        self.pulse = Pulse()
+        self._parts = Parts(schema, Selections(schema), hub, self.pulse)
         self.streams: set[EventStream] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            return await super().__call__(scope, receive, send)
+            return await self._serve_socket(scope, receive, send)
+        response: Response | TaskStream
         try:
             response = await self.run(Request(scope, receive))
+        except StreamInstead as instead:
+            response = instead.stream
         except ClientDisconnect:
             return None
         except Refused as refused:
@@ -84,7 +94,7 @@ class GraphQLView(GraphQL[Context, None]):
         """End what would never end by itself, so that its clients come back elsewhere."""
         for stream in self.streams:
             stream.cut()
-        await asyncio.gather(*(socket.go_away() for socket in list(self.sockets)))
+        await self.pulse.go_away()
 
     # ------------------------------------------------------------ requests
 
@@ -118,10 +128,31 @@ class GraphQLView(GraphQL[Context, None]):
         return decode_json(data)
 
     def encode_json(self, data: object) -> str:
-        """A str: bytes would make WebSocket frames binary. All ASCII: a lone surrogate could not be sent."""
-        return json.dumps(data, separators=(",", ":"))
+        return encode_json(data)
 
     # ------------------------------------------------------------ answers
+
+    async def execute_operation(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        request_data: GraphQLRequestData | list[GraphQLRequestData],
+        context: Context,
+        root_value: None,
+        sub_response: Response,
+    ) -> Any:
+        if isinstance(request_data, GraphQLRequestData) and request_data.protocol != "http":
+            self._stream_task(request_data, context)
+        return await super().execute_operation(
+            request, request_adapter, request_data, context, root_value, sub_response
+        )
+
+    def _stream_task(self, data: GraphQLRequestData, context: Context) -> None:
+        """Raises StreamInstead for a subscription to one task; whatever else it is, strawberry streams."""
+        assert data.query is not None
+        wanted = self._parts.selections.read(data.query, data.variables, data.operation_name, context)
+        if wanted is not None:
+            raise StreamInstead(TaskStream(wanted, context.owner, self._hub, self.pulse))
 
     async def execute_single(
         self,
@@ -166,7 +197,21 @@ class GraphQLView(GraphQL[Context, None]):
     async def render_graphql_ide(self, request: Request) -> Response:
         return pages.graphiql()
 
-    # ------------------------------------------------------------ origins
+    # ------------------------------------------------------------ sockets
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handshake = WebSocket(scope, receive, send)
+        if not self._check_websocket_origin(handshake):
+            await handshake.close()  # before accepting: the server answers with 403
+            return
+        if SUBPROTOCOL not in scope["subprotocols"]:
+            await handshake.accept()
+            await handshake.close(CloseCode.SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
+            return
+        context = self._new_context(handshake)
+        await handshake.accept(SUBPROTOCOL)
+        del handshake  # which an open socket would keep for nothing
+        await Socket(self._parts, context, send, abort_of(scope)).serve(receive)
 
     def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
         """Besides pages of our own and clients that are no browsers: pages on this machine, at any port."""

@@ -1,83 +1,156 @@
-"""A task that is watched, and what its watchers have yet to read: shared state, bounded buffers, no I/O.
+"""A task that is watched, and those who watch it: shared state and callbacks, no I/O.
 
-Invariant: to each watcher the newest version is never lost, and before it falls far behind, none is.
+Invariant: a watcher is told rising versions alone, and only after PostgreSQL has said that its owner may see
+the task; after the terminal version it is told the end.
 """
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterable
+from typing import Any
 from uuid import UUID
 
-from taskql.errors import TaskQLError
+from taskql.errors import NotFound
 from taskql.task import Task, TaskEvent
 
 MAX_PENDING = 16
-"""So many versions may wait for a slow reader; then it gets the newest alone."""
+"""So many versions may wait for a slow reader, or for the snapshot; then the newest alone does."""
+TOLD_AT_ONCE = 250
+"""Watchers that are told without a break: a popular task does not hold up everybody else."""
+
+logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """What one subscription has yet to read: rising versions, and at the end why there will be no more."""
+    """One subscription. `version` is the newest that its client has; `seen`, whether it may see the task."""
 
-    def __init__(self) -> None:
-        self._pending: deque[TaskEvent] = deque()
-        self._end: TaskQLError | None = None
-        self._stirred = asyncio.Event()
+    __slots__ = ("seen", "version", "watched")
 
-    def push(self, news: TaskEvent) -> None:
-        if len(self._pending) == MAX_PENDING:
-            self._pending.clear()
-        self._pending.append(news)
-        self._stirred.set()
+    def __init__(self, after_version: int | None) -> None:
+        self.watched: Watched | None = None
+        self.version = after_version
+        self.seen = False
 
-    def end(self, error: TaskQLError) -> None:
-        self._end = error
-        self._stirred.set()
+    def tell(self, watched: "Watched") -> None:
+        """The task has a newer version. Never blocks; called by the hub, for whoever reads to read later."""
+        raise NotImplementedError
 
-    async def newer_than(self, version: int) -> TaskEvent:
-        """The next event beyond `version`; raises the end's error once all has been read."""
-        while True:
-            while self._pending:
-                if (news := self._pending.popleft()).version > version:
-                    return news
-            if self._end is not None:
-                raise self._end
-            self._stirred.clear()
-            await self._stirred.wait()
+    def end(self, error: Exception | None) -> None:
+        """There will be no more: None after the terminal version, else the reason. The watcher leaves."""
+        raise NotImplementedError
 
 
 class Watched:
-    """A task that somebody watches. Each watcher is given all that `task` is, or was since it joined."""
+    """A task that somebody watches.
+
+    `early` is what came before the first snapshot. `heard` says whether its events reach us, and `busy`,
+    where it is set, that this is about to change. `texts` holds what its newest version looks like to whom.
+    """
+
+    __slots__ = ("busy", "early", "heard", "id", "task", "texts", "watchers")
 
     def __init__(self, task_id: UUID) -> None:
         self.id = task_id
         self.task: Task | None = None
         self.watchers: set[Watcher] = set()
-        self.listening = False
-        self.channel = asyncio.Lock()
+        self.early: list[TaskEvent] = []
+        self.heard = False
+        self.busy: asyncio.Event | None = None
+        self.texts: dict[object, Any] = {}
 
-    @contextmanager
-    def watcher(self) -> Iterator[Watcher]:
-        watcher = Watcher()
-        if self.task is not None:
-            watcher.push(self.task)
-        self.watchers.add(watcher)
-        try:
-            yield watcher
-        finally:
-            self.watchers.remove(watcher)
-
-    def offer(self, news: TaskEvent) -> None:
-        """Hand on what is newer than all we knew. Before the first snapshot, that is every event."""
+    def takes(self, news: TaskEvent) -> bool:
+        """Whether this is newer than all we knew; then it is what we know."""
         if self.task is not None and news.version <= self.task.version:
-            return
+            return False
         if isinstance(news, Task):
             self.task = news
         elif self.task is not None:
             self.task = self.task.at(news)
-        for watcher in self.watchers:
-            watcher.push(self.task or news)
+        else:
+            self._keep_early(news)
+            return False
+        self.texts.clear()
+        return True
 
-    def end(self, error: TaskQLError) -> None:
-        for watcher in self.watchers:
+    def _keep_early(self, news: TaskEvent) -> None:
+        if len(self.early) == MAX_PENDING:
+            self.early.clear()
+        self.early.append(news)
+
+    async def tell(self, news: TaskEvent) -> None:
+        """Tell all who may see it, if it is news."""
+        if self.takes(news):
+            await self.tell_each(list(self.watchers))
+
+    async def welcome(self, newcomers: Collection[Watcher], snapshot: Task) -> None:
+        """Begin to tell those who may see the task, as PostgreSQL has just said."""
+        for watcher in newcomers:
+            watcher.seen = True
+        early, self.early = self.early, []
+        for news in (snapshot, *early):
+            await self.tell(news)
+        await self.tell_each(newcomers)
+
+    async def tell_each(self, watchers: Iterable[Watcher]) -> None:
+        """Bring watchers up to date, with breaks; who has heard more meanwhile is not told again."""
+        for told, watcher in enumerate(watchers, 1):
+            if watcher.seen and watcher.watched is self:
+                self._bring_up_to_date(watcher)
+            if told % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _bring_up_to_date(self, watcher: Watcher) -> None:
+        assert self.task is not None
+        try:
+            if watcher.version is None or watcher.version < self.task.version:
+                watcher.version = self.task.version
+                watcher.tell(self)
+            if self.task.status.is_terminal:
+                watcher.end(None)
+        except Exception as error:
+            logger.exception("A watcher could not be told; ending its watch")
             watcher.end(error)
+
+
+class Reader(Watcher):
+    """A watcher for `async for`: until its reader falls far behind, it misses no version."""
+
+    __slots__ = ("_ended", "_error", "_pending", "_stirred")
+
+    def __init__(self, after_version: int | None) -> None:
+        super().__init__(after_version)
+        self._pending: deque[Task] = deque()
+        self._ended = False
+        self._error: Exception | None = None
+        self._stirred = asyncio.Event()
+
+    def tell(self, watched: Watched) -> None:
+        assert watched.task is not None
+        if self._ended:
+            return
+        if len(self._pending) == MAX_PENDING:
+            self._pending.clear()
+        self._pending.append(watched.task)
+        self._stirred.set()
+
+    def end(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._ended, self._error = True, error
+        self._stirred.set()
+
+    async def tasks(self) -> AsyncIterator[Task]:
+        """What it is told; raises the reason of the end, if there is one, once all has been read."""
+        while True:
+            while self._pending:
+                yield self._pending.popleft()
+            if self._ended:
+                break
+            self._stirred.clear()
+            await self._stirred.wait()
+        if self._error is not None:
+            raise self._error
+
+
+def not_found(task_id: UUID) -> NotFound:
+    return NotFound(f"There is no task {task_id}, or it is not yours.")

@@ -17,6 +17,8 @@ from taskql.ports import (
     MessageReceiver,
     MessageSender,
     Outbox,
+    QueueStore,
+    SnapshotCache,
 )
 from taskql.queues import Queue
 from taskql.registry import Registry, load_registry
@@ -39,6 +41,7 @@ class ApiServices:
     service: TaskService
     event_source: EventSource
     dead_letters: DeadLetterStore
+    queues: QueueStore
     pings: Mapping[str, Ping]
 
 
@@ -79,8 +82,9 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
     registry = load_registry(settings.handler_modules)
     async with (
         postgres.open_engine(settings.database_url, settings.taskql_database_pool) as engine,
-        redis.RedisEventSink(settings.redis_url) as events,
+        open_events(settings) as events,
         redis.RedisEventSource(settings.redis_url) as event_source,
+        open_snapshots(settings, events) as snapshots,
         open_sender(settings) as sender,
     ):
         store = postgres.PostgresTasks(engine)
@@ -89,9 +93,12 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         upkeep = open_upkeep(settings, postgres.PostgresDispatch(engine), sender, events)
         async with upkeep.running():
             yield ApiServices(
-                service=TaskService(store, postgres.PostgresControl(engine), events, registry, upkeep.relay),
+                service=TaskService(
+                    store, postgres.PostgresControl(engine), events, registry, upkeep.relay, snapshots
+                ),
                 event_source=event_source,
                 dead_letters=postgres.PostgresDeadLetters(engine),
+                queues=postgres.PostgresQueues(engine),
                 pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
             )
 
@@ -102,7 +109,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
     registry = load_registry(settings.handler_modules)
     async with (
         postgres.open_engine(settings.database_url, settings.taskql_database_pool) as engine,
-        redis.RedisEventSink(settings.redis_url) as events,
+        open_events(settings) as events,
         open_sender(settings) as sender,
         sqs.open_receiver(
             settings.queue_urls,
@@ -139,7 +146,7 @@ async def open_lambda(settings: Settings) -> AsyncIterator[LambdaServices]:
     async with (
         # A container sleeps between invocations: by the next one its connections may be gone.
         postgres.open_engine(settings.database_url, connections, ping_first=True) as engine,
-        redis.RedisEventSink(settings.redis_url) as events,
+        open_events(settings) as events,
         sqs.open_control(
             settings.queue_urls,
             settings.visibility,
@@ -177,6 +184,21 @@ def open_upkeep(
     settings: Settings, dispatch: DispatchStore, sender: MessageSender, events: EventSink
 ) -> Upkeep:
     return Upkeep(dispatch, sender, events, settings.resend_margin, settings.retention)
+
+
+def open_events(settings: Settings) -> redis.RedisEventSink:
+    return redis.RedisEventSink(settings.redis_url, snapshots=settings.has_status_cache)
+
+
+@asynccontextmanager
+async def open_snapshots(
+    settings: Settings, events: redis.RedisEventSink
+) -> AsyncIterator[SnapshotCache | None]:
+    if not settings.has_status_cache:
+        yield None
+        return
+    async with redis.RedisSnapshots(settings.redis_url, events) as snapshots:
+        yield snapshots
 
 
 def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender]:

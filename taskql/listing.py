@@ -27,6 +27,33 @@ class TaskFilter:
     created_before: datetime | None = None
     updated_after: datetime | None = None
 
+    def matches(self, task: Task) -> bool:
+        """Whether a listing with this filter would have the task: the same as the adapter's SQL says."""
+        return (
+            (self.status is None or task.status in self.status)
+            and (self.kind is None or task.kind in self.kind)
+            and (self.priority is None or task.priority in self.priority)
+            and (self.ordering_key is None or task.ordering_key == self.ordering_key)
+            and (self.tags is None or set(self.tags) <= set(task.tags))
+            and (self.title_contains is None or has_part(task.title, self.title_contains))
+            and (self.created_after is None or task.created_at > self.created_after)
+            and (self.created_before is None or task.created_at < self.created_before)
+            and (self.updated_after is None or task.updated_at > self.updated_after)
+        )
+
+
+def has_part(text: str, part: str) -> bool:
+    """Whether `part` is somewhere in `text`; capitals don't matter."""
+    return without_case(part) in without_case(text)
+
+
+def without_case(text: str) -> str:
+    """Letter by letter, by Unicode's simple mapping, as PostgreSQL's `pg_c_utf8` has it."""
+    if text.isascii():
+        return text.lower()
+    # Only this capital has more than one small letter in Python.
+    return "".join("i" if letter == "İ" else letter.lower() for letter in text)
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

@@ -118,7 +118,11 @@ class TaskStore(Protocol):
         ...
 
     async def changed_since(self, owner: str, moment: datetime, limit: int) -> list[Task]:
-        """The owner's tasks that changed later than `moment`, the earliest change first."""
+        """The owner's tasks that changed later than `moment`, the earliest change first.
+
+        About `limit`: with the last one come all that changed at the same moment, so that the next page can
+        begin there.
+        """
         ...
 
     async def as_of(self) -> datetime:

@@ -2,14 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 from taskql.errors import AlreadyFinished, InputIssue, InvalidInput, NotFinished, NotFound, NotRetryable
 from taskql.listing import Page, PageRequest, TaskFilter
-from taskql.ports import Created, Creation, EventSink, Outbox, Revived, TaskControl, TaskStore
+from taskql.ports import (
+    Created,
+    Creation,
+    EventSink,
+    Newer,
+    Outbox,
+    Revived,
+    SnapshotCache,
+    TaskControl,
+    TaskStore,
+)
 from taskql.queues import TaskPriority
 from taskql.registry import Registry
 from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
@@ -58,11 +68,13 @@ class TaskService:
         events: EventSink,
         registry: Registry,
         outbox: Outbox,
+        snapshots: SnapshotCache | None = None,
     ) -> None:
         self._store = store
         self._control = control
         self._events = events
         self._outbox = outbox
+        self._snapshots = snapshots
         self.registry = registry
 
     async def create(self, owner: str, request: CreateRequest) -> Creation:
@@ -173,6 +185,7 @@ class TaskService:
         if not await self._control.delete(owner, task_id):
             found = await self._existing(owner, task_id)
             raise NotFinished(f"The task is {found.status}; cancel it first, or wait for its end.")
+        self._events.forget(task_id)
 
     async def _revive(self, owner: str, ids: Collection[UUID]) -> list[Revived]:
         revived = await self._control.retry(owner, ids, self.registry.max_attempts)
@@ -189,15 +202,37 @@ class TaskService:
             self._events.publish(each.task)
 
     async def _existing(self, owner: str, task_id: UUID) -> Task:
-        if task := await self.get(owner, task_id):
+        """As it is stored, so that a refusal tells what it was refused for."""
+        if task := (await self._store.fetch(owner, [task_id])).get(task_id):
             return task
         raise NotFound(f"There is no task {task_id}, or it is not yours.")
 
     async def get(self, owner: str, task_id: UUID) -> Task | None:
-        return (await self._store.fetch(owner, [task_id])).get(task_id)
+        """The owner's task, from the cache where it is known there: at most two seconds behind the store.
+
+        Somebody else's task is sought in the store like one that is missing, and found as little.
+        """
+        known = await self._snapshots.fetch(task_id) if self._snapshots else None
+        if known is not None and known.owner == owner:
+            return known
+        task = (await self._store.fetch(owner, [task_id])).get(task_id)
+        if task is not None and self._snapshots:
+            self._snapshots.keep(task)
+        return task
 
     async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
         return await self._store.fetch(owner, ids)
+
+    async def newer(self, known: Mapping[UUID, int]) -> Newer:
+        """What has become of tasks since the versions that are known; not anybody's own."""
+        return await self._store.newer(known)
+
+    async def changed_since(self, owner: str, moment: datetime, limit: int) -> list[Task]:
+        return await self._store.changed_since(owner, moment, limit)
+
+    async def as_of(self) -> datetime:
+        """A moment before which nothing changes any more."""
+        return await self._store.as_of()
 
     async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
         return await self._store.page(owner, filter, request)

@@ -51,7 +51,9 @@ class Settings(HandlerSettings):
     """Everything that can be set from outside. Durations are in the unit that the name tells."""
 
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
-    redis_url: str = Field(description="Redis or Valkey: redis://host:port/0, rediss:// or unix:///path")
+    redis_url: str = Field(
+        description="Redis or Valkey, one server or a cluster: redis://host:port/0, rediss:// or unix:///path"
+    )
     sqs_queue_url: QueueUrl = Field(description="URL of the SQS queue that carries tasks")
     sqs_high_queue_url: QueueUrl = Field(description="URL of the SQS queue for tasks of priority HIGH")
     sqs_low_queue_url: QueueUrl = Field(description="URL of the SQS queue for tasks of priority LOW")
@@ -107,10 +109,15 @@ class Settings(HandlerSettings):
         10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
     )
 
-    @field_validator("log_level", mode="before")
+    taskql_status_cache: Literal["on", "off"] = Field(
+        "on",
+        description="Whether task(id) is answered from Redis where it can be; on or off, alike everywhere",
+    )
+
+    @field_validator("log_level", "taskql_status_cache", mode="before")
     @classmethod
-    def _in_lower_case(cls, level: object) -> object:
-        return level.lower() if isinstance(level, str) else level
+    def _in_lower_case(cls, word: object) -> object:
+        return word.lower() if isinstance(word, str) else word
 
     @model_validator(mode="after")
     def _heartbeat_keeps_the_lease(self) -> Self:
@@ -134,6 +141,10 @@ class Settings(HandlerSettings):
     def dead_letter_urls(self) -> dict[Queue, str]:
         """Where the dead letters of each queue go: a FIFO queue's must be a FIFO queue."""
         return dict.fromkeys(Queue, self.sqs_dlq_url) | {Queue.FIFO: self.sqs_fifo_dlq_url}
+
+    @property
+    def has_status_cache(self) -> bool:
+        return self.taskql_status_cache == "on"
 
     @property
     def visibility(self) -> timedelta:

@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEvent:
-    """All that changes in a task's life, at one version, and whose it is. Travels over Redis after each commit."""
+    """All that changes in a task's life, at one version, and whose it is. Travels over Redis."""
 
     id: UUID
     owner: str

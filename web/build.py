@@ -1,4 +1,5 @@
-"""Build the pages, or check their types: `build.py [--optional | --types]`.
+"""Build the pages, check their types, or only install what a folder names: `build.py [--optional | --types |
+--install FOLDER]`.
 
 Runs on any Python 3.11+ with nothing installed. Node is this machine's where Vite can use it, else one from
 wheels, in an environment of its own. web/dist appears whole or not at all: the time of its page tells `make`
@@ -42,14 +43,14 @@ def check_types() -> None:
     npm("run", "types", env=set_up())
 
 
-def set_up() -> Mapping[str, str]:
-    """Install the packages that the lock names; the environment to run npm in."""
+def set_up(folder: Path = WEB) -> Mapping[str, str]:
+    """Install the packages that a folder's lock names; the environment to run them in."""
     env = node_environment()
     # npm writes this file last, and removes it first.
     if not is_newer(
-        WEB / "node_modules" / ".package-lock.json", WEB / "package.json", WEB / "package-lock.json"
+        folder / "node_modules" / ".package-lock.json", folder / "package.json", folder / "package-lock.json"
     ):
-        npm("ci", "--include=dev", env=env)
+        npm("ci", "--include=dev", env=env, folder=folder)
     return env
 
 
@@ -126,10 +127,13 @@ def main() -> int:
     parser = argparse.ArgumentParser("build.py", description="Build the pages.")
     parser.add_argument("--optional", action="store_true", help="a failure is told, but is none")
     parser.add_argument("--types", action="store_true", help="build nothing; check the types")
+    parser.add_argument("--install", type=Path, metavar="FOLDER", help="build nothing; install its packages")
     options = parser.parse_args()
     try:
         with alone():
-            if options.types:
+            if options.install:
+                set_up(options.install)
+            elif options.types:
                 check_types()
             else:
                 build()

@@ -1,7 +1,7 @@
 """Databases for the contract tests: cloned from a migrated template for each module, empty for each test."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,9 @@ from taskql.adapters.postgres import (
     open_engine,
 )
 from taskql.devstack import DevStack
+from taskql.devstack.folder import Folder
+from taskql.devstack.identity import CALLER
+from taskql.devstack.valkey import Valkey
 from taskql.ports import Claimed, Created
 from taskql.task import NewTask, Task
 
@@ -156,3 +159,28 @@ async def db(module_database: Database) -> Database:
     """The module's database, with nothing in it."""
     await module_database.sql("TRUNCATE tasks, dispatch, dead_letters, watermarks, orderings")
     return module_database
+
+
+@pytest.fixture
+def redis_url(stack: DevStack) -> str:
+    return stack.env["REDIS_URL"]
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A Valkey that the tests of one module may kill and freeze."""
+    folder = Folder(tmp_path_factory.mktemp("fragile"))
+    folder.occupy(CALLER, patience=0)
+    valkey = Valkey(folder)
+    valkey.start()
+    yield valkey
+    valkey.stop()
+    folder.leave()
+
+
+@pytest.fixture
+def fragile_url(valkey: Valkey) -> Iterator[str]:
+    """The address of that Valkey, which is up before and after the test."""
+    yield valkey.env["REDIS_URL"]
+    valkey.resume()
+    valkey.start()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from gql.__main__ import DRAIN_SECONDS
+from gql.serving import DRAIN_SECONDS
 from taskql.devstack import DevStack
 from taskql.settings import Settings
 from tests.deployment import QUEUES, ROOT, START_SECONDS, Deployment, free_port, is_ready, poll, sqs_client

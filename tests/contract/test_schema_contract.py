@@ -31,12 +31,7 @@ LATER = """
     CreateWatchTokenPayload
     Mutation.createWatchToken
     NoInput
-    Query.queues
-    Queue
-    Subscription.queues
-    Subscription.taskUpdates
     Task.resultUrl
-    TaskConnection.asOf
     TaskFilter.owner
     URL
 """.split()  # noqa: SIM905 (a list of lines is what one reads and shortens)

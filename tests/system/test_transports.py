@@ -308,6 +308,7 @@ FRAMES = [
     '{"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }", "operationName": 5}}',
     '{"type": "subscribe", "id": 1, "payload": {"query": "{ __typename }"}}',
     '{"type": "subscribe", "id": "", "payload": {"query": "{ __typename }"}}',
+    json.dumps({"type": "subscribe", "id": "x" * 1001, "payload": {"query": "{ __typename }"}}),
     '{"type": "complete"}',
     '{"type": "complete", "id": []}',
 ]

@@ -1,8 +1,9 @@
 """The schema over scripted parts: what resolvers make of requests and answers, without any server."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -10,10 +11,21 @@ from uuid import UUID
 from strawberry.types import ExecutionResult
 
 from gql.context import Context
+from gql.queues import LiveQueues
 from gql.schema import Schema, build_schema
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
-from taskql.ports import Conflict, Created, Creation, DeadLetter, Dispatch, Existing, Revived
+from taskql.ports import (
+    Conflict,
+    Created,
+    Creation,
+    DeadLetter,
+    Dispatch,
+    Existing,
+    Newer,
+    QueueFigures,
+    Revived,
+)
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
@@ -68,6 +80,7 @@ class StubStore:
     pages: list[tuple[TaskFilter, PageRequest]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     matching: int = 1
+    moments: list[datetime] = field(default_factory=list)
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         self.raise_failure()
@@ -91,6 +104,18 @@ class StubStore:
     async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
         self.counts.append(limit)
         return min(self.matching, limit)
+
+    async def newer(self, known: Mapping[UUID, int]) -> Newer:
+        behind = [self.task] if known.get(self.task.id, self.task.version) < self.task.version else []
+        return Newer(behind, known.keys() - {self.task.id})
+
+    async def changed_since(self, owner: str, moment: datetime, limit: int) -> list[Task]:
+        return []
+
+    async def as_of(self) -> datetime:
+        assert not self.pages, "a page was read before"
+        self.moments.append(NOW)
+        return NOW
 
     async def ping(self) -> None:
         self.raise_failure()
@@ -118,6 +143,44 @@ class StubHub:
                 raise self.failure
         finally:
             self.closed = True
+
+
+@dataclass
+class StubFeeds:
+    """Tells `states`, then raises `failure`, if there is one."""
+
+    states: Sequence[Task] = ()
+    failure: Exception | None = None
+    asked: list[tuple[str, TaskFilter]] = field(default_factory=list)
+    closed: bool = False
+
+    async def follow(self, owner: str, filter: TaskFilter) -> AsyncGenerator[Task, None]:
+        self.asked.append((owner, filter))
+        try:
+            for state in self.states:
+                yield state
+            if self.failure is not None:
+                raise self.failure
+        finally:
+            self.closed = True
+
+
+@dataclass
+class StubQueues:
+    """Answers its figures, or what it fails with; counts the polls."""
+
+    polls: int = 0
+    failure: Exception | None = None
+
+    async def figures(self) -> list[QueueFigures]:
+        self.polls += 1
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        return [
+            QueueFigures(queue, self.polls, 2, 3, timedelta(seconds=1.5) if queue is Queue.HIGH else None, 4)
+            for queue in Queue
+        ]
 
 
 LETTERS = [
@@ -167,6 +230,9 @@ class NoEvents:
     def publish(self, event: TaskEvent) -> None:
         pass
 
+    def forget(self, task_id: UUID) -> None:
+        pass
+
 
 class NoOutbox:
     def offer(self, dispatches: Sequence[Dispatch]) -> None:
@@ -193,7 +259,9 @@ class StubApi:
         self.control = StubControl()
         self.hub = hub or StubHub()
         service = TaskService(self.store, self.control, NoEvents(), self.registry, NoOutbox())
-        self.context = Context("alice", service, self.hub, StubLetters())
+        self.feeds = StubFeeds()
+        self.queues = StubQueues()
+        self.context = Context("alice", service, self.hub, StubLetters(), self.feeds, LiveQueues(self.queues))
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:
         return await self.schema.execute(document, variables, self.context)

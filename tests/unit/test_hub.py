@@ -1,157 +1,23 @@
 """The hub against a scripted source of events and a scripted database."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
-from gql.hub import Hub
 from gql.watched import MAX_PENDING
 from taskql.errors import NotFound, Unavailable
 from taskql.lifecycle import TaskStatus
-from taskql.queues import TaskPriority
-from taskql.task import EVENT_FIELDS, Task, TaskEvent
-
-OWNER = "alice"
-NEVER = timedelta(days=1)
-AT_ONCE = timedelta(0)
-PENDING, PROCESSING, COMPLETED = TaskStatus.PENDING, TaskStatus.PROCESSING, TaskStatus.COMPLETED
-
-
-def task_at(version: int, status: TaskStatus = PROCESSING, id: UUID | None = None) -> Task:
-    now = datetime(2026, 11, 22, tzinfo=UTC)
-    return Task(
-        id=id or uuid4(),
-        owner=OWNER,
-        kind="process",
-        title="t",
-        description=None,
-        input={},
-        status=status,
-        version=version,
-        attempt=1,
-        max_attempts=3,
-        attempts=(),
-        progress=None,
-        result=None,
-        failure=None,
-        priority=TaskPriority.NORMAL,
-        ordering_key=None,
-        tags=(),
-        run_at=None,
-        expires_at=None,
-        created_at=now,
-        updated_at=now,
-        started_at=now,
-        finished_at=None,
-    )
-
-
-def event(task: Task, version: int, status: TaskStatus = PROCESSING) -> TaskEvent:
-    changed = replace(task, version=version, status=status)
-    return TaskEvent(**{name: getattr(changed, name) for name in EVENT_FIELDS})
-
-
-@dataclass
-class ScriptedSource:
-    """An EventSource whose events the test sends, and whose channels it may refuse or hold back."""
-
-    channels: set[UUID] = field(default_factory=set)
-    calls: list[str] = field(default_factory=list)
-    away: bool = False
-    unwatching: asyncio.Event = field(default_factory=asyncio.Event)
-    may_unwatch: asyncio.Event = field(default_factory=asyncio.Event)
-    queue: asyncio.Queue[TaskEvent | None] = field(default_factory=asyncio.Queue)
-
-    def __post_init__(self) -> None:
-        self.may_unwatch.set()
-
-    async def watch(self, task_id: UUID) -> None:
-        self.calls.append("watch")
-        if self.away:
-            raise Unavailable("Redis is away")
-        self.channels.add(task_id)
-
-    async def unwatch(self, task_id: UUID) -> None:
-        self.calls.append("unwatch")
-        self.unwatching.set()
-        await self.may_unwatch.wait()
-        self.channels.discard(task_id)
-
-    async def events(self) -> AsyncIterator[TaskEvent | None]:
-        while True:
-            yield await self.queue.get()
-            self.queue.task_done()
-
-    async def send(self, *events: TaskEvent | None) -> None:
-        """Returns when the hub has dealt with them."""
-        for sent in events:
-            self.queue.put_nowait(sent)
-        await self.queue.join()
-
-
-@dataclass
-class ScriptedDatabase:
-    """What is stored; `before_answer` runs between the question and the answer."""
-
-    tasks: dict[UUID, Task] = field(default_factory=dict)
-    questions: list[tuple[str, list[UUID]]] = field(default_factory=list)
-    away: bool = False
-    before_answer: Callable[[], Awaitable[None]] | None = None
-    asked: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    def store(self, *tasks: Task) -> None:
-        self.tasks |= {task.id: task for task in tasks}
-
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
-        answer = {id: task for id in ids if (task := self.tasks.get(id)) and task.owner == owner}
-        async with self.asked:
-            self.questions.append((owner, list(ids)))
-            self.asked.notify_all()
-        if self.before_answer is not None:
-            await self.before_answer()
-        if self.away:
-            raise Unavailable("PostgreSQL is away")
-        return answer
-
-    async def until_asked(self, times: int) -> None:
-        async with self.asked:
-            await self.asked.wait_for(lambda: len(self.questions) >= times)
-
-
-@dataclass
-class Stage:
-    source: ScriptedSource
-    database: ScriptedDatabase
-    hub: Hub
-
-    def watch(self, task: Task, after_version: int | None = None) -> AsyncGenerator[Task, None]:
-        return self.hub.watch(OWNER, task.id, after_version)
-
-
-@asynccontextmanager
-async def staged(
-    *tasks: Task, every: timedelta = NEVER, deaf_every: timedelta = NEVER
-) -> AsyncIterator[Stage]:
-    source, database = ScriptedSource(), ScriptedDatabase()
-    database.store(*tasks)
-    hub = Hub(database.fetch, source, reconcile_every=every, reconcile_deaf_every=deaf_every)
-    async with asyncio.timeout(60), hub.running():
-        yield Stage(source, database, hub)
+from taskql.ports import Hearing
+from taskql.task import Task, TaskEvent
+from tests.unit.stage import AT_ONCE, COMPLETED, OWNER, PENDING, event, staged, task_at, until
 
 
 async def versions(watch: AsyncGenerator[Task, None]) -> list[int]:
     async with aclosing(watch):
         return [task.version async for task in watch]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 async def test_watch_starts_with_the_snapshot_and_ends_with_the_terminal_version() -> None:
@@ -220,26 +86,90 @@ async def test_missed_events_are_read_with_one_question_for_all_that_is_watched(
         watches = [stage.watch(task) for task in tasks]
         for watch in watches:
             await anext(watch)
-        stage.database.questions.clear()
         stage.database.store(*(replace(task, version=9, status=COMPLETED) for task in tasks))
-        await stage.source.send(None)
+        await stage.source.send(Hearing.BACK)
         assert [await versions(watch) for watch in watches] == [[9], [9], [9]]
-        [(owner, ids)] = stage.database.questions
-        assert (owner, set(ids)) == (OWNER, {task.id for task in tasks})
+        assert stage.database.comparisons == [{task.id: 1 for task in tasks}]
 
 
-async def test_each_owner_is_asked_for_alone() -> None:
-    mine, theirs = task_at(1), replace(task_at(1), owner="bob")
+async def test_tasks_of_all_owners_are_reconciled_with_one_question() -> None:
+    mine, theirs = task_at(1), replace(task_at(2), owner="bob")
     async with staged(mine, theirs) as stage:
         watches = [stage.watch(mine), stage.hub.watch("bob", theirs.id)]
         for watch in watches:
             await anext(watch)
-        stage.database.questions.clear()
-        await stage.source.send(None)
-        await stage.database.until_asked(2)
-        assert stage.database.questions == [(OWNER, [mine.id]), ("bob", [theirs.id])]
+        await stage.source.send(Hearing.BACK)
+        await stage.database.until_asked(1)
+        assert stage.database.comparisons == [{mine.id: 1, theirs.id: 2}]
         for watch in watches:
             await watch.aclose()
+
+
+async def test_newcomers_are_looked_at_with_one_question_for_each_owner() -> None:
+    mine = [task_at(1) for _ in range(3)]
+    theirs = replace(task_at(1), owner="bob")
+    async with staged(*mine, theirs) as stage:
+        watches = [*(stage.watch(task) for task in mine), stage.hub.watch("bob", theirs.id)]
+        await asyncio.gather(*(anext(watch) for watch in watches))
+        asked = {owner: set(ids) for owner, ids in stage.database.questions}
+        assert asked == {OWNER: {task.id for task in mine}, "bob": {theirs.id}}
+        assert len(stage.database.questions) == 2
+        for watch in watches:
+            await watch.aclose()
+
+
+async def test_deaf_hub_reconciles_at_once_and_again_when_it_hears() -> None:
+    task = task_at(1)
+    async with staged(task, deaf_every=AT_ONCE) as stage, aclosing(stage.watch(task)) as watch:
+        await anext(watch)
+        assert stage.database.comparisons == []
+        await stage.source.send(Hearing.LOST)
+        stage.database.store(replace(task, version=2))
+        assert (await anext(watch)).version == 2
+        await stage.source.send(Hearing.BACK)
+        await until(lambda: not stage.hub._listening.deaf)
+        compared = len(stage.database.comparisons)
+        await stage.source.send(event(task, 3, COMPLETED))
+        assert [seen.version async for seen in watch] == [3]
+        assert len(stage.database.comparisons) <= compared + 1
+
+
+async def test_task_that_is_joined_while_we_are_deaf_is_listened_to_once_we_hear() -> None:
+    task = task_at(1)
+    async with staged(task) as stage:
+        await stage.source.send(Hearing.LOST)
+        async with aclosing(stage.watch(task)) as watch:
+            await anext(watch)
+            assert stage.source.calls == []
+            await stage.source.send(Hearing.BACK)
+            await until(lambda: task.id in stage.source.channels)
+            await stage.source.send(event(task, 2, COMPLETED))
+            assert [seen.version async for seen in watch] == [2]
+
+
+class RecordedFeeds:
+    """Feeds that write down what they are told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def offer(self, event: TaskEvent) -> None:
+        self.told.append(event)
+
+    def lost(self) -> None:
+        self.told.append(Hearing.LOST)
+
+    def resync(self) -> None:
+        self.told.append(Hearing.BACK)
+
+
+async def test_feeds_are_told_all_that_the_source_says() -> None:
+    task = task_at(1)
+    said = (event(task, 2), Hearing.LOST, Hearing.BACK, event(task, 3))
+    feeds = RecordedFeeds()
+    async with staged(feeds=feeds) as stage:
+        await stage.source.send(*said)
+        assert feeds.told == [*said]
 
 
 async def test_lost_event_is_found_by_the_periodic_reconcile() -> None:
@@ -255,7 +185,7 @@ async def test_reconcile_survives_an_outage_of_the_database() -> None:
     async with staged(task, every=AT_ONCE) as stage, aclosing(stage.watch(task)) as watch:
         await anext(watch)
         stage.database.away = True
-        await stage.database.until_asked(len(stage.database.questions) + 2)
+        await stage.database.until_asked(len(stage.database.comparisons) + 2)
         stage.database.store(replace(task, version=2, status=COMPLETED))
         stage.database.away = False
         assert [seen.version async for seen in watch] == [2]
@@ -309,7 +239,7 @@ async def test_deleted_task_ends_its_watch() -> None:
     async with staged(task) as stage, aclosing(stage.watch(task)) as watch:
         await anext(watch)
         stage.database.tasks.clear()
-        await stage.source.send(None)
+        await stage.source.send(Hearing.BACK)
         with pytest.raises(NotFound):
             await anext(watch)
 

@@ -2,7 +2,8 @@
 
 # mypy: disable-error-code="empty-body"
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,11 +12,11 @@ import pytest
 from pydantic import BaseModel
 
 from taskql import TaskContext, handler
-from taskql.errors import InvalidInput, Unavailable
+from taskql.errors import InvalidInput, NotFinished, Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
-from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, NotStored
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry, load_registry
 from taskql.service import MAX_INPUT_BYTES, CreateRequest, TaskService, request_hash
@@ -111,6 +112,12 @@ class Store:
         self.calls.append((owner, filter, limit))
         return 3
 
+    async def newer(self, known: Mapping[UUID, int]) -> Newer: ...
+
+    async def changed_since(self, owner: str, moment: datetime, limit: int) -> list[Task]: ...
+
+    async def as_of(self) -> datetime: ...
+
     async def ping(self) -> None: ...
 
 
@@ -122,22 +129,41 @@ def stored(title: str) -> Created:
     return Created(task, Dispatch(task.id, task.queue, 0))
 
 
+class Cache:
+    """Knows what the test gives it."""
+
+    def __init__(self) -> None:
+        self.known: dict[UUID, Task] = {}
+        self.kept: list[Task] = []
+
+    async def fetch(self, task_id: UUID) -> Task | None:
+        return self.known.get(task_id)
+
+    def keep(self, task: Task) -> None:
+        self.kept.append(task)
+
+
 class Bench:
     """A service on a scripted store, and what it told others."""
 
     def __init__(self) -> None:
         self.store = Store()
         self.published: list[TaskEvent] = []
+        self.forgotten: list[UUID] = []
+        self.cache = Cache()
         self.offered: list[Dispatch] = []
         self.woken: list[set[str]] = []
         own = declared(loose)
         assert own is not None
         registry = Registry([*load_registry().values(), own])
         self.control = StubControl()
-        self.service = TaskService(self.store, self.control, self, registry, self)
+        self.service = TaskService(self.store, self.control, self, registry, self, self.cache)
 
     def publish(self, event: TaskEvent) -> None:
         self.published.append(event)
+
+    def forget(self, task_id: UUID) -> None:
+        self.forgotten.append(task_id)
 
     def offer(self, dispatches: Sequence[Dispatch]) -> None:
         self.offered.extend(dispatches)
@@ -448,6 +474,57 @@ async def test_every_request_goes_to_the_store_for_its_owner(bench: Bench) -> No
         ("cy", filter, request),
         ("dee", filter, 10),
     ]
+
+
+async def test_a_cached_task_is_its_owner_s_answer(bench: Bench) -> None:
+    task = a_task(owner="ada", title="cached")
+    bench.cache.known[task.id] = task
+    assert await bench.service.get("ada", task.id) is task
+    assert (bench.store.calls, bench.cache.kept) == ([], [])
+
+
+async def test_somebody_else_s_cached_task_is_sought_like_a_missing_one(bench: Bench) -> None:
+    task = a_task(MISSING, owner="ada")
+    bench.cache.known[task.id] = task
+    assert await bench.service.get("mallory", MISSING) is None
+    assert bench.store.calls == [("mallory", MISSING)]
+    assert bench.cache.kept == []
+
+
+async def test_what_the_cache_does_not_know_is_read_and_kept(bench: Bench) -> None:
+    task_id = uuid4()
+    task = await bench.service.get("ada", task_id)
+    assert bench.cache.kept == [task]
+    assert bench.store.calls == [("ada", task_id)]
+
+
+async def test_several_tasks_are_read_from_the_store_alone(bench: Bench) -> None:
+    task = a_task(owner="ada", title="cached")
+    bench.cache.known[task.id] = task
+    assert (await bench.service.fetch("ada", [task.id]))[task.id].title != "cached"
+
+
+async def test_a_deleted_task_is_forgotten_and_one_that_is_not_deleted_is_not(bench: Bench) -> None:
+    task = a_task(owner="ada")
+    with pytest.raises(NotFinished):
+        await bench.service.delete("ada", task.id)
+    assert bench.forgotten == []
+    bench.control.changed = task
+    await bench.service.delete("ada", task.id)
+    assert bench.forgotten == [task.id]
+
+
+async def test_a_refusal_tells_what_is_stored_whatever_is_cached(bench: Bench) -> None:
+    task = replace(a_task(owner="ada"), status=TaskStatus.COMPLETED)
+    bench.cache.known[task.id] = task
+    with pytest.raises(NotFinished, match="PENDING"):
+        await bench.service.delete("ada", task.id)
+
+
+async def test_a_service_without_a_cache_reads_the_store(bench: Bench) -> None:
+    service = TaskService(bench.store, bench.control, bench, bench.service.registry, bench)
+    task_id = uuid4()
+    assert (await service.get("ada", task_id)) == a_task(task_id, owner="ada")
 
 
 # ---------------------------------------------------------------- hashes

@@ -121,6 +121,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("PORT", "65536"),
         ("PORT", "http"),
         ("LOG_LEVEL", "loud"),
+        ("TASKQL_STATUS_CACHE", "maybe"),
         ("SQS_QUEUE_URL", "tasks"),
         ("SQS_HIGH_QUEUE_URL", "tasks"),
         ("SQS_LOW_QUEUE_URL", "tasks"),
@@ -239,3 +240,11 @@ def test_times_are_durations(name: str) -> None:
 def test_a_log_level_may_be_written_in_capitals() -> None:
     os.environ["LOG_LEVEL"] = "INFO"
     assert load_settings().log_level == "info"
+
+
+@pytest.mark.parametrize(
+    ("text", "cached"), [("", True), ("on", True), ("ON", True), ("off", False), ("Off", False)]
+)
+def test_the_cache_of_statuses_is_on_unless_it_is_switched_off(text: str, cached: bool) -> None:
+    os.environ["TASKQL_STATUS_CACHE"] = text
+    assert load_settings().has_status_cache is cached

@@ -10,6 +10,7 @@ from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.leases import PostgresLeases
 from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
+from taskql.adapters.postgres.queues import PostgresQueues
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PostgresDeadLetters",
     "PostgresDispatch",
     "PostgresLeases",
+    "PostgresQueues",
     "PostgresTasks",
     "is_current",
     "migrate",

@@ -10,9 +10,10 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.filters import matching
 from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
-from taskql.adapters.postgres.tasks import due, matching
+from taskql.adapters.postgres.tasks import due
 from taskql.lifecycle import TaskStatus
 from taskql.listing import TaskFilter
 from taskql.ports import Revived

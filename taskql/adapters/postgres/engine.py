@@ -22,6 +22,9 @@ CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 15.0
 POOL_WAIT_SECONDS = 10.0
 
+APPLICATION = "taskql"
+"""What our connections are called in pg_stat_activity: `as_of` tells by it who could yet change a task."""
+
 OUTAGES: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
@@ -59,7 +62,11 @@ async def open_engine(
         pool_pre_ping=ping_first,
         json_serializer=compact_json,
         hide_parameters=True,  # titles and inputs belong into no log
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS,
+            "server_settings": {"application_name": APPLICATION},
+        },
     )
     try:
         yield engine

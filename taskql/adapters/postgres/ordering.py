@@ -40,7 +40,8 @@ UNBLOCK_FIRST = """
     ) firsts ON d.task_id = firsts.task_id
     WHERE d.blocked ORDER BY d.task_id FOR UPDATE OF d SKIP LOCKED
 )
-UPDATE dispatch SET blocked = false WHERE task_id = ANY (ARRAY (SELECT task_id FROM mine))
+UPDATE dispatch SET blocked = false, available_at = greatest(available_at, now())
+WHERE task_id = ANY (ARRAY (SELECT task_id FROM mine))
 """
 
 UNBLOCK = text(f"WITH groups AS (SELECT unnest(CAST(:groups AS text[])) AS name {UNBLOCK_FIRST}")

@@ -1,18 +1,20 @@
 """What clients ask of PostgreSQL: `owner` stands in the WHERE of every request."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
-    Boolean,
+    ARRAY,
     ColumnElement,
     Select,
-    Text,
+    Uuid,
+    any_,
     column,
     func,
     literal,
-    literal_column,
     select,
     text,
     tuple_,
@@ -21,12 +23,12 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.engine import APPLICATION, compact_json, connection
+from taskql.adapters.postgres.filters import matching
 from taskql.adapters.postgres.ordering import place, take_places
-from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
-from taskql.lifecycle import TERMINAL
+from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks, timestamp
 from taskql.listing import Page, PageRequest, Position, TaskFilter
-from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, NotStored
+from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.task import NewTask, Task
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,10 @@ log = logging.getLogger(__name__)
 IS_DUE = "(t.ordering_key IS NULL AND coalesce(t.run_at <= now(), true))"
 """Whether a task that has just been stored may be sent; what runs in order has to be unblocked first."""
 
-HAS_TAGS = literal_column("tasks.tags <> '{}'", Boolean)
-"""Says in the index's own words that a listing needs none of the tasks that the index on tags passes over."""
+AS_OF_MARGIN_SECONDS = 1
+
+MAX_CHANGED = 10_000
+"""Tasks that are looked up by their ids for a listing of what has changed."""
 
 RESERVED_UNTIL = "now() + interval '5 seconds'"
 """How long such a task is left to the process that stored it, before a sweep may send it."""
@@ -81,6 +85,40 @@ WITH items AS MATERIALIZED (
 SELECT t.*, items.item, {IS_DUE} AS is_due FROM stored AS t JOIN items USING (id)
 """).columns(*TASK_COLUMNS, column("item"), column("is_due"))
 
+# OFFSET makes it look up each row; a plain join it may perform by reading the whole table.
+NEWER = text(f"""
+SELECT known.id AS known_id, {TASK_SQL}
+FROM unnest(CAST(:ids AS uuid[]), CAST(:versions AS integer[])) AS known(id, version)
+LEFT JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = known.id OFFSET 0) t ON true
+WHERE t.id IS NULL OR t.version > known.version
+""").columns(column("known_id", Uuid), *TASK_COLUMNS)
+
+# Each half has an index of its own: no index names `updated_at`, but a finished task last changed at its end.
+CHANGED_SINCE = text(f"""
+SELECT {TASK_SQL} FROM tasks t
+WHERE t.owner = :owner AND t.outcome IS NULL AND t.updated_at > :moment
+UNION ALL
+SELECT {TASK_SQL} FROM tasks t
+WHERE t.owner = :owner AND t.finished_at > :moment
+ORDER BY updated_at FETCH FIRST :limit ROWS WITH TIES
+""").columns(*TASK_COLUMNS)
+
+# The orders name the indexes: by its estimates alone the planner may read the whole table for a limit.
+CHANGED_IDS = text("""
+(SELECT id FROM tasks WHERE owner = :owner AND outcome IS NULL AND updated_at > :moment
+ ORDER BY created_at, id LIMIT :limit)
+UNION ALL
+(SELECT id FROM tasks WHERE owner = :owner AND finished_at > :moment
+ ORDER BY finished_at DESC LIMIT :limit)
+""").columns(column("id", Uuid))
+
+# A change is dated after its transaction began. One that has just begun may not show for a moment, if its
+# process was not let run since it read the clock: hence the margin.
+AS_OF = text(f"""
+SELECT least(now(), min(xact_start)) - interval '{AS_OF_MARGIN_SECONDS} seconds' AS moment
+FROM pg_stat_activity WHERE datname = current_database() AND application_name = '{APPLICATION}'
+""").columns(column("moment", timestamp))
+
 
 class PostgresTasks:
     """TaskStore over an engine in autocommit."""
@@ -124,11 +162,11 @@ class PostgresTasks:
         return [creations[index] for index in range(len(tasks))]
 
     async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
-        query = select(*TASK_COLUMNS).where(tasks.c.owner == owner, tasks.c.id.in_(ids))
+        query = select(*TASK_COLUMNS).where(tasks.c.owner == owner, _is_one_of(ids))
         return {task.id: task for task in map(task_from, await self._rows(query))}
 
     async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
-        conditions = matching(owner, filter)
+        conditions = await self._conditions(owner, filter)
         after = _beyond(request.after, request.descending) if request.after else None
         before = _beyond(request.before, not request.descending) if request.before else None
         within = [condition for condition in (after, before) if condition is not None]
@@ -145,13 +183,46 @@ class PostgresTasks:
         )
 
     async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
-        some = select(tasks.c.id).where(*matching(owner, filter)).limit(limit).subquery()
+        some = select(tasks.c.id).where(*await self._conditions(owner, filter)).limit(limit).subquery()
         async with connection(self._engine) as opened:
             return int(await opened.scalar(select(func.count()).select_from(some)) or 0)
+
+    async def newer(self, known: Mapping[UUID, int]) -> Newer:
+        values = {"ids": list(known), "versions": list(known.values())}
+        async with connection(self._engine) as opened:
+            rows = (await opened.execute(NEWER, values)).mappings().all()
+        return Newer(
+            tasks=[task_from(row) for row in rows if row["id"] is not None],
+            gone=[row["known_id"] for row in rows if row["id"] is None],
+        )
+
+    async def changed_since(self, owner: str, moment: datetime, limit: int) -> list[Task]:
+        async with connection(self._engine) as opened:
+            found = await opened.execute(CHANGED_SINCE, {"owner": owner, "moment": moment, "limit": limit})
+            return [task_from(row) for row in found.mappings()]
+
+    async def as_of(self) -> datetime:
+        async with connection(self._engine) as opened:
+            moment: datetime = (await opened.execute(AS_OF)).scalar_one()
+            return moment
 
     async def ping(self) -> None:
         async with connection(self._engine) as opened:
             await opened.exec_driver_sql("SELECT 1")
+
+    async def _conditions(self, owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
+        """What matches; where few tasks have changed since a moment, these themselves.
+
+        In a listing's order they may all stand beyond millions of others, which the planner doesn't know.
+        """
+        if filter.updated_after is None:
+            return matching(owner, filter)
+        values = {"owner": owner, "moment": filter.updated_after, "limit": MAX_CHANGED + 1}
+        async with connection(self._engine) as opened:
+            ids = (await opened.execute(CHANGED_IDS, values)).scalars().all()
+        if len(ids) > MAX_CHANGED:
+            return matching(owner, filter)
+        return [*matching(owner, replace(filter, updated_after=None)), _is_one_of(ids)]
 
     async def _rows(self, query: Select[tuple[object, ...]]) -> Sequence[RowMapping]:
         async with connection(self._engine) as opened:
@@ -216,35 +287,10 @@ def _repeated(new: NewTask, holders: dict[tuple[str, str], RowMapping]) -> Exist
     return Existing(task_from(holder)) if same else Conflict(holder["id"])
 
 
-def matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [tasks.c.owner == owner]
-    if filter.status is not None:
-        # `outcome` has the partial index that serves pages of finished tasks.
-        column = tasks.c.outcome if TERMINAL.issuperset(filter.status) else tasks.c.status
-        conditions.append(column.in_([status.value for status in filter.status]))
-    if filter.kind is not None:
-        conditions.append(tasks.c.kind.in_(filter.kind))
-    if filter.priority is not None:
-        conditions.append(tasks.c.priority.in_([priority.value for priority in filter.priority]))
-    if filter.ordering_key is not None:
-        conditions.append(tasks.c.ordering_key == filter.ordering_key)
-    if filter.tags:
-        conditions += [HAS_TAGS, tasks.c.tags.contains(list(filter.tags))]
-    if filter.title_contains is not None:
-        part = literal(filter.title_contains, Text)
-        conditions.append(func.strpos(_without_case(tasks.c.title), _without_case(part)) > 0)
-    if filter.created_after is not None:
-        conditions.append(tasks.c.created_at > filter.created_after)
-    if filter.created_before is not None:
-        conditions.append(tasks.c.created_at < filter.created_before)
-    if filter.updated_after is not None:
-        conditions.append(tasks.c.updated_at > filter.updated_after)
-    return conditions
-
-
-def _without_case(text: ColumnElement[str]) -> ColumnElement[str]:
-    """By Unicode's rules, whatever the database's locale: under C, lower() knows no letter beyond ASCII."""
-    return func.lower(text.collate("pg_c_utf8"))
+def _is_one_of(ids: Collection[UUID]) -> ColumnElement[bool]:
+    """By an array made in the statement: the planner looks up each, and expects no more of others."""
+    wanted = select(func.unnest(literal(list(ids), ARRAY(Uuid))))
+    return tasks.c.id == any_(func.array(wanted.scalar_subquery(), type_=ARRAY(Uuid)))
 
 
 def _beyond(position: Position, descending: bool) -> ColumnElement[bool]:

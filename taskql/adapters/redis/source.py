@@ -1,53 +1,72 @@
-"""The events of the tasks that this process watches, over one connection which is made anew when it fails.
+"""The events of what this process watches, over one connection (to each node), made anew when it fails.
 
-Invariant: between a confirmed `watch` and `unwatch`, every event comes out of `events`, or a None that says
-that some are missing. A frozen server looks just like a quiet one, so we send ourselves a canary each second.
+Invariant: between a confirmed `watch` and `unwatch`, every event comes out of `events`, or a Hearing that
+says that some are missing. LOST is not said twice without a BACK, which may come alone: some were missed.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from taskql.adapters.redis.codec import ForeignEvent, channel, decode
-from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, account, impatient_client
-from taskql.adapters.redis.pubsub import PubSub, open_pubsub
+from taskql.adapters.redis.codec import ForeignEvent, channel, decode, owner_channel
+from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, Connector, account
+from taskql.adapters.redis.nodes import Nodes, publication
+from taskql.adapters.redis.session import OPENING_SECONDS, Session, open_session
+from taskql.adapters.redis.topology import Topologies
 from taskql.errors import Unavailable
+from taskql.ports import Hearing
 from taskql.task import TaskEvent
 
 logger = logging.getLogger(__name__)
 
 CANARY = b"canary"
 CANARY_SECONDS = 1.0
-CANARY_MISSES = 3
+LOOKS = 4
+"""How often, within the limit, we look whether anything comes from Redis for those who wait."""
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.2
 WAITING_EVENTS = 10_000
 
 
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """What is watched on one channel. `late`: somebody gave up waiting for it."""
+
+    confirmed: bool = False
+    late: bool = False
+    answer: asyncio.Future[bool] | None = None
+
+
 class RedisEventSource:
     """EventSource over SUBSCRIBE, from `async with` on. Watching a task twice is watching it once."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._canary_client = impatient_client(url)
-        self._canary_channel = f"taskql:canary:{uuid4()}"
-        self._watched: dict[UUID, asyncio.Event] = {}  # set while Redis has confirmed the subscription
-        self._late: set[asyncio.Event] = set()  # somebody gave up waiting for these
-        self._pubsub: PubSub | None = None
-        self._events: asyncio.Queue[TaskEvent | None] = asyncio.Queue(WAITING_EVENTS)
+        self._connector = Connector(url, OPENING_SECONDS)
+        self._topologies = Topologies(self._connector)
+        self._canary_nodes = Nodes(url)
+        self._watched: dict[str, Subscription] = {}  # by channel
+        self._waiting: dict[Subscription, int] = {}  # somebody waits, since which look
+        self._looks = 0
+        self._session: Session | None = None
+        self._events: asyncio.Queue[TaskEvent | Hearing] = asyncio.Queue(WAITING_EVENTS)
+        self._last: tuple[bytes, bytes] = b"", b""
+        self._heard = 0
         self._failures = 0
-        self._missed = False  # somebody relied on a connection that is gone
+        self._lost = False
+        self._missed = False
 
     async def __aenter__(self) -> Self:
         self._loops = [
             asyncio.create_task(self._stay_connected(), name="redis event source"),
             asyncio.create_task(self._send_canaries(), name="redis canary"),
+            asyncio.create_task(self._give_up_waiting(), name="redis clock"),
         ]
         return self
 
@@ -59,37 +78,86 @@ class RedisEventSource:
             for loop in self._loops:
                 loop.cancel()
             await asyncio.wait(self._loops, timeout=CANCEL_AGAIN_SECONDS)
-        await self._canary_client.aclose()
+        await self._canary_nodes.aclose()
 
     async def watch(self, task_id: UUID) -> None:
         """Returns when Redis has confirmed the subscription.
 
-        Raises Unavailable after a second; the task is watched all the same, and a None says from when on.
+        Raises Unavailable when nothing at all has come from Redis for a second. The task is watched all the
+        same, and a BACK says from when on.
         """
-        is_new = task_id not in self._watched
-        subscribed = self._watched.setdefault(task_id, asyncio.Event())
-        try:
-            async with asyncio.timeout(LIMIT_SECONDS):
-                if is_new and self._pubsub:
-                    with suppress(*OUTAGE):  # then the loop subscribes on its next connection
-                        await self._pubsub.subscribe({channel(task_id): partial(self._confirm, subscribed)})
-                await subscribed.wait()
-        except TimeoutError:
-            self._late.add(subscribed)
-            raise Unavailable("Redis does not answer; live updates are delayed until it does") from None
+        await self._watch(channel(task_id))
 
     async def unwatch(self, task_id: UUID) -> None:
-        subscribed = self._watched.pop(task_id, None)
-        if subscribed is None:
-            return
-        self._late.discard(subscribed)
-        if self._pubsub:
-            with suppress(*OUTAGE):
-                await self._pubsub.unsubscribe(channel(task_id))
+        self._unwatch(channel(task_id))
 
-    async def events(self) -> AsyncIterator[TaskEvent | None]:
+    async def watch_owner(self, owner: str) -> None:
+        await self._watch(owner_channel(owner))
+
+    async def unwatch_owner(self, owner: str) -> None:
+        self._unwatch(owner_channel(owner))
+
+    async def events(self) -> AsyncIterator[TaskEvent | Hearing]:
         while True:
             yield await self._events.get()
+
+    # ------------------------------------------------------------ what is watched
+
+    async def _watch(self, name: str) -> None:
+        subscription = self._watched.get(name)
+        if subscription is None:
+            subscription = self._watched[name] = Subscription()
+            if self._session is not None:
+                self._session.subscribe(name, partial(self._confirm, subscription))
+        if subscription.confirmed:
+            return
+        if subscription.answer is None:
+            subscription.answer = asyncio.get_running_loop().create_future()
+            self._waiting[subscription] = self._looks
+        if not await asyncio.shield(subscription.answer):
+            raise Unavailable("Redis does not answer; live updates are delayed until it does")
+
+    def _unwatch(self, name: str) -> None:
+        subscription = self._watched.pop(name, None)
+        if subscription is None:
+            return
+        subscription.late = False
+        if self._session is not None:
+            self._session.unsubscribe(name)
+
+    def _confirm(self, subscription: Subscription) -> None:
+        self._heard += 1
+        subscription.confirmed = True
+        self._answer(subscription, True)
+        if subscription.late:
+            subscription.late = False
+            self._offer(Hearing.BACK)
+
+    def _answer(self, subscription: Subscription, confirmed: bool) -> None:
+        self._waiting.pop(subscription, None)
+        if subscription.answer is not None:
+            subscription.answer.set_result(confirmed)
+        subscription.answer = None
+
+    async def _give_up_waiting(self) -> None:
+        """Send away those who wait, but only while nothing at all comes from Redis.
+
+        We look some times within the limit and count the looks, not the time: where this process is busy, not
+        Redis, both are late. One clock for all: thousands of them would keep us busy.
+        """
+        heard, heard_at = self._heard, 0
+        while True:
+            await asyncio.sleep(LIMIT_SECONDS / LOOKS)
+            self._looks += 1
+            if self._heard != heard:
+                heard, heard_at = self._heard, self._looks
+            # Those who came first come first.
+            while self._waiting and self._looks - heard_at > LOOKS:
+                subscription, since = next(iter(self._waiting.items()))
+                if self._looks - since <= LOOKS:
+                    break
+                subscription.late = True
+                self._answer(subscription, False)
 
     # ------------------------------------------------------------ the connection
 
@@ -111,58 +179,67 @@ class RedisEventSource:
             self._failures += 1
 
     async def _follow(self) -> None:
-        """Connect, subscribe to all that is watched, and pass on what comes, until the connection fails."""
-        async with open_pubsub(self._url) as self._pubsub:
-            self._missed |= bool(self._late)  # one None, after the last subscription, will do for all of them
-            self._late.clear()
-            wanted = {
-                channel(task_id): partial(self._confirm, subscribed)
-                for task_id, subscribed in self._watched.items()
-            }
-            await self._pubsub.subscribe({**wanted, self._canary_channel: self._resume})
-            async for data in self._pubsub.messages(CANARY_MISSES * CANARY_SECONDS):
-                self._receive(data)
+        """Connect, subscribe to all that is watched, and pass on what comes, until a connection fails."""
+        async with open_session(self._connector, self._topologies) as self._session:
+            self._heard += 1
+            for name, subscription in self._watched.items():
+                self._missed |= subscription.late  # one BACK, after the last one, will do for all of them
+                subscription.late = False
+                self._session.subscribe(name, partial(self._confirm, subscription))
+            self._session.tell_when_all_is_confirmed(self._resume)
+            await self._session.follow(self._receive)
 
     async def _send_canaries(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            with suppress(*OUTAGE):  # the listening side notices
-                async with asyncio.timeout(LIMIT_SECONDS):
-                    await self._canary_client.publish(self._canary_channel, CANARY)
-            await asyncio.sleep(CANARY_SECONDS)
-
-    def _confirm(self, subscribed: asyncio.Event) -> None:
-        subscribed.set()
-        if subscribed in self._late:
-            self._late.remove(subscribed)
-            self._offer(None)
+            next_time = loop.time() + CANARY_SECONDS
+            if self._session is not None:
+                self._session.count_silence()
+                with suppress(*OUTAGE):  # the listening side notices
+                    await self._canary_nodes.run(
+                        [publication(canary, CANARY) for canary in self._session.canaries]
+                    )
+            await asyncio.sleep(next_time - loop.time())
 
     def _resume(self) -> None:
         """The new connection has all subscriptions of the old one."""
         if self._failures:
             logger.info("Redis is back: updates are live again")
         self._failures = 0
-        if self._missed:
-            self._offer(None)
-        self._missed = False
+        if self._lost or self._missed:
+            self._lost = self._missed = False
+            self._offer(Hearing.BACK)
 
     def _lose_connection(self) -> None:
-        self._pubsub = None
-        for subscribed in self._watched.values():
-            self._missed |= subscribed.is_set()
-            subscribed.clear()
+        self._session = None
+        self._last = b"", b""
+        for subscription in self._watched.values():
+            subscription.confirmed = False
+        if not self._lost:
+            self._lost = True
+            self._offer(Hearing.LOST)
 
-    def _receive(self, data: bytes) -> None:
-        if data == CANARY:
+    # ------------------------------------------------------------ what comes
+
+    def _receive(self, name: bytes, data: bytes) -> None:
+        self._heard += 1
+        if data == CANARY or self._is_the_same(name, data):
             return
         try:
             self._offer(decode(data))
         except ForeignEvent as error:
             logger.warning("A message on our channels is not ours: %s", error)
 
-    def _offer(self, event: TaskEvent | None) -> None:
-        """Hand over to `events`; for a reader that falls far behind, one None takes the place of all."""
+    def _is_the_same(self, name: bytes, data: bytes) -> bool:
+        """Whether this event has just come over its other channel: a task can be watched by both."""
+        last_name, last_data = self._last
+        self._last = name, data
+        return data == last_data and name != last_name
+
+    def _offer(self, item: TaskEvent | Hearing) -> None:
+        """Hand over to `events`; for a reader that falls far behind, one Hearing takes the place of all."""
         if self._events.full():
             while not self._events.empty():
                 self._events.get_nowait()
-            event = None
-        self._events.put_nowait(event)
+            item = Hearing.LOST if self._lost else Hearing.BACK
+        self._events.put_nowait(item)

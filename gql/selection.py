@@ -1,0 +1,224 @@
+"""What a subscription wants to know of a task, and the text of it, made once for all who want the same.
+
+Invariant: a text is what graphql-core's own subscription would answer. Subscriptions share one where nothing
+that could show in it differs: the document, the operation, the variables used inside the selection, and the
+context, which says who asks.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from graphql import (
+    ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    Node,
+    OperationDefinitionNode,
+    OperationType,
+    VariableNode,
+    Visitor,
+    located_error,
+    visit,
+)
+from graphql.execution import Executor, execute_subscription_event
+from graphql.execution.values import get_argument_values, get_variable_values
+
+from gql.context import Context
+from gql.documents import MAX_REMEMBERED, MAX_REMEMBERED_CHARS, ambiguity
+from gql.errors import format_error
+from gql.scalars import parse_task_id
+from gql.watched import Watched
+
+if TYPE_CHECKING:
+    from gql.schema import Schema
+
+FIELD = "taskStatus"
+
+
+def encode_json(data: object) -> str:
+    """A str: bytes would make WebSocket frames binary. All ASCII: a lone surrogate could not be sent."""
+    return json.dumps(data, separators=(",", ":"))
+
+
+class Selection:
+    """A selection of one document for one caller, ready to be executed for any task."""
+
+    __slots__ = ("__weakref__", "_executor", "field")
+
+    def __init__(self, executor: Executor[Any], field: FieldNode) -> None:
+        self._executor = executor
+        self.field = field
+
+    def text(self, watched: Watched) -> str | asyncio.Future[str]:
+        """The result for the newest version, as JSON; a future where a resolver takes its time."""
+        text = watched.texts.get(self)
+        if text is None:
+            text = watched.texts[self] = self._execute(watched.task)
+        return text
+
+    def _execute(self, task: object) -> str | asyncio.Future[str]:
+        result = execute_subscription_event(self._executor.build_per_event_executor(task))
+        if isawaitable(result):
+            return asyncio.ensure_future(text_later(result))
+        return text_of(result)
+
+    def failure(self, error: Exception) -> str:
+        """The result that says why a stream ended, at this field's place."""
+        key = self.field.alias.value if self.field.alias else self.field.name.value
+        return text_of(ExecutionResult(None, [located_error(error, [self.field], [key])]))
+
+
+async def text_later(result: Awaitable[ExecutionResult]) -> str:
+    return text_of(await result)
+
+
+def text_of(result: ExecutionResult) -> str:
+    payload: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        payload["errors"] = [format_error(error) for error in result.errors]
+    return encode_json(payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A subscription to one task, read from what a client sent."""
+
+    selection: Selection
+    task_id: UUID
+    after_version: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An operation that subscribes to a task, and the variables that show inside its selection."""
+
+    document: Any
+    operation: OperationDefinitionNode
+    field: FieldNode
+    inside: tuple[str, ...]
+
+    def shown(self, variables: Mapping[str, Any]) -> str:
+        """Their values as a text; one that was left out is another thing than a null."""
+        return encode_json([[variables[name]] if name in variables else [] for name in self.inside])
+
+
+class Selections:
+    """Reads subscriptions to one task. What it makes nothing of, the schema itself must answer."""
+
+    def __init__(self, schema: "Schema") -> None:
+        self._schema = schema
+        self._graphql = schema._schema
+        assert self._graphql.subscription_type is not None
+        self._field = self._graphql.subscription_type.fields[FIELD]
+        self._plan = lru_cache(MAX_REMEMBERED)(self._new_plan)
+        self._shared: WeakValueDictionary[tuple[Plan, str, Context], Selection] = WeakValueDictionary()
+
+    def read(
+        self, query: str, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
+    ) -> Request | None:
+        """None for any other operation, and for whatever is wrong with this one."""
+        plan = self._plan(query, operation_name) if len(query) <= MAX_REMEMBERED_CHARS else None
+        if plan is None:
+            return None
+        sent = dict(variables or {})
+        coerced = get_variable_values(self._graphql, plan.operation.variable_definitions or (), sent)
+        if isinstance(coerced, list):  # of errors
+            return None
+        try:
+            arguments = get_argument_values(self._field, plan.field, coerced)
+            task_id = parse_task_id(arguments["id"])
+        except GraphQLError:
+            return None
+        return Request(self._share(plan, sent, context), task_id, arguments.get("afterVersion"))
+
+    def _new_plan(self, query: str, operation_name: str | None) -> Plan | None:
+        try:
+            document, errors = self._schema.documents.prepared(query)
+        except GraphQLError:
+            return None
+        if errors or list(ambiguity(document, operation_name)):
+            return None
+        operation = next(operations_named(document.definitions, operation_name), None)
+        if operation is None or not is_plain(operation):
+            return None
+        [field] = operation.selection_set.selections
+        assert isinstance(field, FieldNode)
+        return Plan(document, operation, field, variables_inside(field, document.definitions))
+
+    def _share(self, plan: Plan, variables: dict[str, Any], context: Context) -> Selection:
+        key = (plan, plan.shown(variables), context)
+        selection = self._shared.get(key)
+        if selection is None:
+            selection = self._shared[key] = Selection(self._executor(plan, variables, context), plan.field)
+        return selection
+
+    def _executor(self, plan: Plan, variables: dict[str, Any], context: Context) -> Executor[Any]:
+        name = plan.operation.name.value if plan.operation.name else None
+        executor = self._schema.execution_context_class.build(
+            self._graphql,
+            plan.document,
+            context_value=context,
+            raw_variable_values=variables,
+            operation_name=name,
+        )
+        assert isinstance(executor, Executor)
+        return executor
+
+
+def operations_named(definitions: Sequence[Node], name: str | None) -> Iterator[OperationDefinitionNode]:
+    for node in definitions:
+        if isinstance(node, OperationDefinitionNode) and (
+            name is None or (node.name is not None and node.name.value == name)
+        ):
+            yield node
+
+
+def is_plain(operation: OperationDefinitionNode) -> bool:
+    """Whether it is nothing but the one field: a fragment or a directive at the root is for the schema."""
+    selections = operation.selection_set.selections
+    field = selections[0]
+    return (
+        operation.operation is OperationType.SUBSCRIPTION
+        and not operation.directives
+        and len(selections) == 1
+        and isinstance(field, FieldNode)
+        and field.name.value == FIELD
+        and not field.directives
+    )
+
+
+class Uses(Visitor):
+    """The variables and fragments that a node names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.variables: set[str] = set()
+        self.fragments: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.variables.add(node.name.value)
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> None:
+        self.fragments.add(node.name.value)
+
+
+def variables_inside(field: FieldNode, definitions: Sequence[Node]) -> tuple[str, ...]:
+    """The variables that a field's selection uses, through all its fragments."""
+    fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
+    uses, visited = Uses(), set[str]()
+    if field.selection_set is not None:
+        visit(field.selection_set, uses)
+    while unvisited := uses.fragments - visited:
+        for name in unvisited:
+            visit(fragments[name], uses)
+        visited |= unvisited
+    return tuple(sorted(uses.variables))
