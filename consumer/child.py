@@ -77,7 +77,10 @@ def call(handler: Handler, arguments: tuple[Any, ...]) -> Any:
 
 
 class Mouth:
-    """The child's end of the pipe. All threads may speak: a line is never torn."""
+    """The child's end of the pipe. All threads may speak: a line is never torn.
+
+    A worker that no longer listens has given the attempt up, and is about to end this process.
+    """
 
     def __init__(self, pipe: int) -> None:
         self._pipe = open(pipe, "wb", buffering=0)  # noqa: SIM115 (open as long as the process runs)
@@ -85,7 +88,7 @@ class Mouth:
 
     def say(self, word: Word) -> None:
         rest = encode(word)
-        with self._lock:
+        with self._lock, suppress(BrokenPipeError):
             while rest:
                 rest = rest[self._pipe.write(rest) :]
 

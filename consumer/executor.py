@@ -99,6 +99,9 @@ class Executor:
             case Finished() | NotDue() | NoHandler():
                 log.debug("nothing to do for %s: %s", message.body, claim)
                 await self._acknowledge(message)
+            case LeasedElsewhere() if message.ordering_group is not None:
+                # Hidden, a repeat would hold up its group. Should the lease be lost, the rescuer sends anew.
+                await self._acknowledge(message)
             case LeasedElsewhere(remaining):
                 await self._hide(message, max(remaining, REST))
             case Unknown():

@@ -83,7 +83,7 @@ class Settings(HandlerSettings):
     )
     taskql_poll_seconds: int = Field(
         20,
-        ge=0,
+        ge=1,
         le=20,
         description="How long a poll waits for messages; a stopping consumer lets the open one finish",
     )

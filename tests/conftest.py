@@ -25,6 +25,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers if workers > 1 else 0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, lest the workers wait for the last one of them."""
+    items.sort(key=lambda item: item.path.parent.name in ("contract", "unit"))
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
     """PostgreSQL, Valkey and SQS for the whole run; a test that breaks a server starts a stack of its own."""

@@ -71,20 +71,23 @@ def line(report: Report) -> str:
 
 
 def summary(reports: list[Report]) -> str:
-    faults, statuses = Counter[str](), Counter[str]()
+    faults, statuses, ways = Counter[str](), Counter[str](), Counter[str]()
     for report in reports:
         faults += report.faults
         statuses += report.statuses
+        ways += report.ways
     figures = {
         "seeds": len(reports),
         "tasks": sum(report.tasks for report in reports),
         **{f"  {status}": count for status, count in sorted(statuses.items())},
+        **{f"  {way}": count for way, count in ways.items()},
         "attempts": sum(report.attempts for report in reports),
         "watchers": sum(report.watchers for report in reports),
         "lost": sum(report.violated("accepted_is_kept") for report in reports),
         "double outcomes": sum(
             report.violated("one_outcome", "the_outcome_is_the_attempts_own") for report in reports
         ),
+        "out of order": sum(report.violated("order_is_kept") for report in reports),
         "violations in all": sum(len(report.violations) for report in reports),
         "seconds": round(sum(report.seconds for report in reports)),
     }

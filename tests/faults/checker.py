@@ -4,18 +4,17 @@ Every rule is sound: what it reports is wrong whatever the timing was, so that o
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
+from tests.faults import ways
 from tests.faults.evidence import TERMINAL, Change, Delivery, Evidence, Request
+from tests.faults.reading import Accounts, attempts_of, histories, is_lost, requests_of
 
-CRASHED = "CRASHED"
+CRASHED, EXPIRED = "CRASHED", "EXPIRED"
+FIFO = "fifo"
 RELEASE = ("PROCESSING", "PENDING", "RELEASED")
-
-Accounts = Iterator[tuple[str, str]]
-"""Of each violation: the task, and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,14 @@ def violations(evidence: Evidence) -> list[Violation]:
 def accepted_is_kept(evidence: Evidence) -> Accounts:
     """A task that createTask answered with is stored, and terminal in the end."""
     for request in evidence.requests:
-        if not request.answers:
+        if not request.answers and not request.refused:
             yield request.key, "was never answered, though services were back"
-        for task_id in set(request.answers):
-            _, status = evidence.stored.get(task_id, (0, "not stored"))
-            if status not in ("COMPLETED", "FAILED", "CANCELLED"):
-                yield task_id, f"is {status} at the end"
+    for task_id in {task_id for request in evidence.requests for task_id in request.answers} | {
+        *evidence.stored
+    }:
+        _, status = evidence.stored.get(task_id, (0, "not stored"))
+        if status not in TERMINAL:
+            yield task_id, f"is {status} at the end"
 
 
 def one_task_per_key(evidence: Evidence) -> Accounts:
@@ -50,8 +51,17 @@ def one_task_per_key(evidence: Evidence) -> Accounts:
     for request in evidence.requests:
         if len(set(request.answers)) > 1:
             yield request.key, f"has several tasks: {sorted(set(request.answers))}"
-    answered = {task_id for request in evidence.requests for task_id in request.answers}
-    for task_id in evidence.stored.keys() - answered:
+        if request.created > 1:
+            yield request.key, f"was created {request.created} times, if you believe the answers"
+    for key, count in Counter(evidence.keys.values()).items():
+        if count > 1:
+            yield key, f"has {count} tasks"
+    named = {
+        task_id
+        for task_id, request in requests_of(evidence).items()
+        if task_id in request.answers or request.refused
+    }
+    for task_id in evidence.stored.keys() - named:
         yield task_id, "is stored, but no answer named it"
 
 
@@ -166,6 +176,8 @@ def wrong_end(request: Request, end: Change) -> str | None:
     if end.status == "FAILED" and end.failure_code == CRASHED:
         crashed = end.attempt_outcome in ("LOST", "FAILED") and end.attempt == end.max_attempts
         return None if crashed else f"is CRASHED after attempt {end.attempt} was {end.attempt_outcome}"
+    if end.status == "FAILED" and end.failure_code == EXPIRED and request.expires_at:
+        return None
     if end.status not in statuses:
         return f"is {end.status} ({end.failure_code}), not {' or '.join(statuses)}"
     if end.status == "FAILED" and end.failure_code != code:
@@ -189,29 +201,32 @@ def dead_letters_are_the_failures(evidence: Evidence) -> Accounts:
 
 def garbage_is_kept_as_dead_letters(evidence: Evidence) -> Accounts:
     """Once or more often, as it was delivered; nothing else has a dead letter without a task."""
-    kept = {letter.body for letter in evidence.letters if not letter.task_id}
+    kept = {(letter.body, letter.queue) for letter in evidence.letters if not letter.task_id}
     for garbage in evidence.garbage:
         due = garbage.accepted and not is_lost(garbage.at, evidence.queue_lost_at)
-        if due and garbage.body not in kept:
+        if due and (garbage.body, garbage.queue) not in kept:
             yield "garbage", f"was not kept as a dead letter: {garbage.body}"
-    for body in kept - {garbage.body for garbage in evidence.garbage}:
+    for body in kept - {(garbage.body, garbage.queue) for garbage in evidence.garbage}:
         yield "garbage", f"is kept as a dead letter, but nobody sent it: {body}"
 
 
 def the_dead_letter_queue_holds_the_dead_letters(evidence: Evidence) -> Accounts:
-    """Each at least once, just as PostgreSQL has it, unless SQS lost it; and nothing else."""
-    letters = {(each.task_id, each.attempt, each.reason, each.body): each for each in evidence.letters}
-    messages = {(each.task_id, each.attempt, each.reason, each.body) for each in evidence.dead_messages}
+    """Each at least once, just as PostgreSQL has it, unless SQS lost it; and nothing else.
+
+    Those of ordered tasks are in the FIFO one, all others in the other.
+    """
+    letters = {
+        (each.task_id, each.attempt, each.reason, each.body, each.queue == FIFO): each
+        for each in evidence.letters
+    }
+    messages = {
+        (each.task_id, each.attempt, each.reason, each.body, each.ordered) for each in evidence.dead_messages
+    }
     for letter, stored in letters.items():
         if letter not in messages and not is_lost(stored.at, evidence.dead_letters_lost_at):
             yield str(stored.task_id), f"is not in the dead-letter queue: {letter}"
     for message in messages - letters.keys():
         yield str(message[0]), f"is in the dead-letter queue without cause: {message}"
-
-
-def is_lost(at: datetime, lost_at: datetime | None) -> bool:
-    """Whether a loss may have taken it: what came to be after the last one is still there."""
-    return lost_at is not None and at <= lost_at
 
 
 def dispatch_rows_are_the_unfinished(evidence: Evidence) -> Accounts:
@@ -254,23 +269,9 @@ def acknowledged_after_it_is_recorded(evidence: Evidence) -> Accounts:
                 yield task_id, f"attempt {claim.attempt} still ran when its message was acknowledged"
 
 
-def attempts_of(changes: Sequence[Change]) -> Iterator[tuple[Change, Change | None]]:
-    """Each claim, and the change that ended its attempt."""
-    for index, change in enumerate(changes):
-        if index and change.status == "PROCESSING" and changes[index - 1].status == "PENDING":
-            yield change, next((later for later in changes[index:] if later.status != "PROCESSING"), None)
-
-
 def processes_behave(evidence: Evidence) -> Accounts:
     for account in evidence.processes:
         yield "processes", account
-
-
-def histories(evidence: Evidence) -> dict[str, list[Change]]:
-    found = defaultdict[str, list[Change]](list)
-    for change in evidence.changes:
-        found[change.task_id].append(change)
-    return found
 
 
 RULES: tuple[Callable[[Evidence], Accounts], ...] = (
@@ -291,4 +292,5 @@ RULES: tuple[Callable[[Evidence], Accounts], ...] = (
     what_is_watched_is_what_is_stored,
     acknowledged_after_it_is_recorded,
     processes_behave,
+    *ways.RULES,
 )

@@ -1,6 +1,8 @@
 """A client of an API that may be away: it tries again, and notes what no outage explains."""
 
 import asyncio
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -12,12 +14,13 @@ EXPECTED_CODES = {"UNAVAILABLE"}
 
 
 class Client:
-    """Over HTTP, within its `async with`."""
+    """Over HTTP, within its `async with`. Each try goes to any of the API processes at `urls`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, urls: Sequence[str], rng: random.Random) -> None:
         self.complaints: list[str] = []
         """Answers that no outage explains."""
-        self._url = f"{url}/graphql"
+        self._urls = urls
+        self._rng = rng
 
     async def __aenter__(self) -> "Client":
         self._http = httpx.AsyncClient()
@@ -52,7 +55,8 @@ class Client:
     async def _posted(self, asked: Any, patience_seconds: float) -> httpx.Response | None:
         """The answer; None if nobody is there."""
         try:
-            return await self._http.post(self._url, json=asked, timeout=patience_seconds)
+            url = f"{self._rng.choice(self._urls)}/graphql"
+            return await self._http.post(url, json=asked, timeout=patience_seconds)
         except httpx.ConnectError:
             return None
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
 
-from tests.deployment import Deployment, Process, poll
+from tests.deployment import Deployment, Process, free_port, poll
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 90.0
@@ -24,33 +24,37 @@ UNEXPECTED = ("Traceback", "Task exception was never retrieved", "Unclosed")
 @dataclass(slots=True)
 class Post:
     role: str
+    env: Mapping[str, str]
     process: Process
 
 
 class Crew:
-    """One API and several consumers."""
+    """API processes, each at a URL of its own, and consumers."""
 
-    def __init__(self, deployment: Deployment, consumers: int) -> None:
+    def __init__(self, deployment: Deployment, consumers: int, apis: int = 1) -> None:
         self.faults: list[str] = []
         """What was wrong with a process."""
         self._deployment = deployment
-        self._posts = [Post(role, deployment.launch(role)) for role in ("gql", *["consumer"] * consumers)]
+        ports = [deployment.port, *(free_port() for _ in range(apis - 1))]
+        self.addresses = [f"127.0.0.1:{port}" for port in ports]
+        """Of the API processes."""
+        settings = [("gql", {"PORT": str(port)}) for port in ports] + [("consumer", {})] * consumers
+        self._posts = [Post(role, env, self._launched(role, env)) for role, env in settings]
 
     @property
-    def api(self) -> Process | None:
-        """None while it is starting."""
-        api = self._posts[0].process
-        return api if is_up(api) else None
+    def apis(self) -> list[Process]:
+        """Those that are at work."""
+        return self._at_work("gql")
 
     @property
     def consumers(self) -> list[Process]:
         """Those that are at work."""
-        return [each for each in self._all_consumers() if is_up(each)]
+        return self._at_work("consumer")
 
     async def is_complete(self) -> None:
         """Return when all of them are at work."""
         async with asyncio.timeout(START_SECONDS):
-            while not (self.api and len(self.consumers) == len(self._all_consumers())):
+            while not all(is_up(post.process) for post in self._posts):
                 await asyncio.sleep(LOOK_SECONDS)
 
     @asynccontextmanager
@@ -93,8 +97,15 @@ class Crew:
                     found.append(process)
         return found
 
-    def _all_consumers(self) -> list[Process]:
-        return [post.process for post in self._posts[1:]]
+    def _at_work(self, role: str) -> list[Process]:
+        return [post.process for post in self._posts if post.role == role and is_up(post.process)]
+
+    def _launched(self, role: str, env: Mapping[str, str]) -> Process:
+        number = sum(process.module == role for process in self._deployment.processes)
+        log = self._deployment.folder / f"{role}-{self._deployment.name}-{number}.log"
+        process = Process(role, {**self._deployment.env, **env}, log)
+        self._deployment.processes.append(process)
+        return process
 
     async def _ended(self, process: Process) -> bool:
         try:
@@ -113,7 +124,7 @@ class Crew:
             for post in self._posts:
                 if not post.process.alive:
                     self._note_end(post.process)
-                    post.process = self._deployment.launch(post.role)
+                    post.process = self._launched(post.role, post.env)
 
     def _note_end(self, process: Process) -> None:
         """Killed or stopped by us it may be; start-up may fail for want of a service; nothing else."""

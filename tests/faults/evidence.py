@@ -35,6 +35,27 @@ class Request:
     """cancelTask was sent, whatever came of it."""
     cancelled: bool = False
     """The API has said that it is CANCELLED."""
+    ordering_key: str | None = None
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
+    asked_at: datetime | None = None
+    """When it was sent for the first time."""
+    answered_at: datetime | None = None
+    """When it was first answered."""
+    created: int = 0
+    """How many answers said that they had made the task."""
+    refused: bool = False
+    """An answer said that its expiresAt had passed: an earlier try may have been in time all the same."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """A createTasks, sent again until it was answered."""
+
+    items: Sequence[Request | None]
+    """None for one that must be refused; one that is repeated is here twice."""
+    answers: list[list[str | None]] = field(default_factory=list)
+    """For each answer, the titles in it; None where there is no task. A title is its request's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,9 @@ class Change:
     failure_code: str | None = None
     attempt_outcome: str | None = None
     """How the last attempt that began has ended."""
+    ordering_number: int | None = None
+    began: datetime | None = None
+    """When its transaction began: what that looked at the clock for came later."""
 
     @property
     def is_terminal(self) -> bool:
@@ -91,11 +115,12 @@ class Ask:
 
 @dataclass(slots=True)
 class Garbage:
-    """A message that is not TaskQL's, put into the main queue."""
+    """A message that is not TaskQL's, put into a queue for tasks."""
 
     body: str
     at: datetime
     accepted: bool = False
+    queue: str = "normal"
     """SQS has said so; it may be there even if not."""
 
 
@@ -109,16 +134,20 @@ class Letter:
     body: str
     at: datetime
     sent: bool
+    queue: str = "normal"
+    """Where its task's messages go, or whence it came."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadMessage:
-    """A message in the dead-letter queue."""
+    """A message in one of the dead-letter queues."""
 
     task_id: str | None
     attempt: int | None
     reason: str | None
     body: str
+    ordered: bool = False
+    """Whether it is in the FIFO one."""
 
 
 @dataclass(slots=True)
@@ -146,18 +175,21 @@ class Evidence:
     """All of it. `changes` are in the order in which they were made."""
 
     requests: Sequence[Request] = ()
+    batches: Sequence[Batch] = ()
     changes: Sequence[Change] = ()
     stored: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """Version and status of every task at the end."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The idempotency key of every task that has one."""
     dispatched: Sequence[str] = ()
     """The tasks that have a dispatch row at the end."""
     effects: Sequence[Effect] = ()
     letters: Sequence[Letter] = ()
     dead_messages: Sequence[DeadMessage] = ()
     queue_lost_at: datetime | None = None
-    """When the main queue last lost what was in it."""
+    """When the queues for tasks last lost what was in them."""
     dead_letters_lost_at: datetime | None = None
-    """The same of the dead-letter queue."""
+    """The same of the dead-letter queues."""
     asks: Sequence[Ask] = ()
     garbage: Sequence[Garbage] = ()
     views: Sequence[View] = ()

@@ -25,15 +25,18 @@ CREATE TABLE history (
     result           text,
     failure_code     text,
     attempt_outcome  text,
+    ordering_number  bigint,
+    began            timestamptz NOT NULL,
     at               timestamptz NOT NULL
 );
 CREATE FUNCTION write_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO history (task_id, version, status, attempt, max_attempts, available_at, result, failure_code,
-                         attempt_outcome, at)
+                         attempt_outcome, ordering_number, began, at)
     VALUES (NEW.id, NEW.version, NEW.status, NEW.attempt, NEW.max_attempts,
             (SELECT available_at FROM dispatch WHERE task_id = NEW.id), NEW.result,
-            NEW.failure ->> 'code', NEW.attempts -> -1 ->> 'outcome', clock_timestamp());
+            NEW.failure ->> 'code', NEW.attempts -> -1 ->> 'outcome', NEW.ordering_number, now(),
+            clock_timestamp());
     RETURN NULL;
 END $$;
 CREATE TRIGGER write_history AFTER INSERT OR UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION write_history();
@@ -41,12 +44,13 @@ CREATE TRIGGER write_history AFTER INSERT OR UPDATE ON tasks FOR EACH ROW EXECUT
 
 CHANGES = """
 SELECT task_id::text, version, status, attempt, max_attempts, at, available_at, result::json AS result,
-       failure_code, attempt_outcome
+       failure_code, attempt_outcome, ordering_number, began
 FROM history ORDER BY seq
 """
 
 LETTERS = """
-SELECT task_id::text, attempt, reason, body, at, sent_at IS NOT NULL AS sent FROM dead_letters ORDER BY id
+SELECT task_id::text, attempt, reason, body, at, sent_at IS NOT NULL AS sent, queue
+FROM dead_letters ORDER BY id
 """
 
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -100,6 +104,12 @@ class History:
     async def stored(self) -> dict[str, tuple[int, str]]:
         rows = await self._connection.fetch("SELECT id::text, version, status FROM tasks")
         return {row["id"]: (row["version"], row["status"]) for row in rows}
+
+    async def keys(self) -> dict[str, str]:
+        rows = await self._connection.fetch(
+            "SELECT id::text, idempotency_key AS key FROM tasks WHERE idempotency_key IS NOT NULL"
+        )
+        return {row["id"]: row["key"] for row in rows}
 
     async def dispatched(self) -> list[str]:
         return [row["id"] for row in await self._connection.fetch("SELECT task_id::text AS id FROM dispatch")]

@@ -10,6 +10,7 @@ from typing import Any
 MUTANT = "TASKQL_FAULTS_MUTANT"
 """The variable that names the mutant."""
 
+DISPATCH = "taskql.adapters.postgres.dispatch"
 LEASES = "taskql.adapters.postgres.leases"
 
 
@@ -39,17 +40,19 @@ def no_fence(role: str) -> None:
 
 def no_rescuer(role: str) -> None:
     """Nobody looks for leases that have ended."""
-    replace("taskql.adapters.postgres.dispatch", "PostgresDispatch", "rescue_expired", nothing)
+    replace(DISPATCH, "PostgresDispatch", "rescue_expired", nothing)
 
 
 def no_resend(role: str) -> None:
     """Nobody looks for messages that a queue lost."""
-    replace("taskql.adapters.postgres.dispatch", "PostgresDispatch", "resend_lost", no_rows)
+    replace(DISPATCH, "PostgresDispatch", "resend_lost", no_rows)
 
 
 def no_dispatch_row(role: str) -> None:
     """The task alone is stored; what is to be sent is only in the API's memory."""
-    cut("taskql.adapters.postgres.tasks", "CREATE", "FROM stored\n)", "FROM stored WHERE false\n)")
+    cut(
+        "taskql.adapters.postgres.tasks", "CREATE", "placed USING (id)\n)", "placed USING (id) WHERE false\n)"
+    )
 
 
 def acknowledge_before_record(role: str) -> None:
@@ -91,7 +94,35 @@ def no_dead_letters_sent(role: str) -> None:
 
 def redrive_without_attempt_check(role: str) -> None:
     """Any dead letter brings its task back, however old."""
-    cut(LEASES, "REDRIVE", "AND attempt = :attempt")
+    cut(LEASES, "REDRIVE", "AND t.attempt = :attempt")
+
+
+def no_order(role: str) -> None:
+    """Whoever waits for its turn is sent and claimed all the same."""
+    cut(DISPATCH, "RESERVE_DUE", "AND NOT blocked")
+    cut(LEASES, "CLAIM", "AND NOT d.blocked")
+
+
+def sent_before_due(role: str) -> None:
+    """Nobody looks at the clock before a task is sent, nor before it is claimed."""
+    cut(DISPATCH, "RESERVE_DUE", "AND available_at <= now()")
+    retry_without_due_check(role)
+
+
+def expire_started(role: str) -> None:
+    """A claim does not put an end to the wait."""
+    cut(LEASES, "CLAIM", ", expires_at = NULL")
+    cut(DISPATCH, "EXPIRE", "AND d.lease_expires_at IS NULL")
+
+
+def no_idempotency(role: str) -> None:
+    """The key of a request is forgotten as its task is stored."""
+    cut(
+        "taskql.adapters.postgres.tasks",
+        "CREATE",
+        "key, hash\n    FROM placed",
+        "NULL, NULL\n    FROM placed",
+    )
 
 
 MUTANTS: dict[str, Callable[[str], None]] = {
@@ -106,6 +137,10 @@ MUTANTS: dict[str, Callable[[str], None]] = {
         no_reconcile,
         no_dead_letters_sent,
         redrive_without_attempt_check,
+        no_order,
+        sent_before_due,
+        expire_started,
+        no_idempotency,
     )
 }
 

@@ -26,6 +26,7 @@ from tests.faults.crew import Crew
 from tests.faults.failpoints import Failpoint
 from tests.faults.history import AWAY, History, connected
 from tests.faults.proxy import Ailment, Proxy
+from tests.faults.queues import Queues
 
 LOOK_SECONDS = 0.05
 PAUSE_SECONDS = (0.5, 4.0)
@@ -54,6 +55,7 @@ class Nemesis:
         self._deployment = deployment
         self._crew = crew
         self._proxy = proxy
+        self._queues = Queues(deployment)
         self._armory = armory
         self._seed = seed
         self._rng = random.Random(f"{seed} nemesis")
@@ -122,7 +124,7 @@ class Nemesis:
         return self._strike(self._consumer(), signal.SIGKILL) is not None
 
     async def kill_api(self) -> bool:
-        return self._strike(self._crew.api, signal.SIGKILL) is not None
+        return self._strike(self._api(), signal.SIGKILL) is not None
 
     async def freeze_consumer(self) -> bool:
         """It goes on as if nothing had happened, when attempts of its tasks are somebody else's."""
@@ -130,13 +132,13 @@ class Nemesis:
         return await self._freeze(self._consumer(), self._takeover())
 
     async def freeze_api(self) -> bool:
-        return await self._freeze(self._crew.api, asyncio.sleep(self._rng.uniform(1, self._beyond_the_lease)))
+        return await self._freeze(self._api(), asyncio.sleep(self._rng.uniform(1, self._beyond_the_lease)))
 
     async def stop_consumer(self) -> bool:
         return await self._stop(self._consumer())
 
     async def stop_api(self) -> bool:
-        return await self._stop(self._crew.api)
+        return await self._stop(self._api())
 
     async def die_at(self, failpoint: Failpoint) -> bool:
         armed = failpoints.arm(self._armory, failpoint)
@@ -145,9 +147,11 @@ class Nemesis:
         finally:
             armed.unlink(missing_ok=True)
 
+    def _api(self) -> Process | None:
+        return self._rng.choice(self._crew.apis or [None])
+
     def _consumer(self) -> Process | None:
-        consumers = self._crew.consumers
-        return self._rng.choice(consumers) if consumers else None
+        return self._rng.choice(self._crew.consumers or [None])
 
     def _strike(self, process: Process | None, number: int) -> Process | None:
         if process is not None:
@@ -206,9 +210,8 @@ class Nemesis:
         self.queue_lost_at = self.dead_letters_lost_at = datetime.now(UTC)
 
     async def purge(self) -> None:
-        """Of the main queue alone: what the dead-letter queue holds then must all be there in the end."""
-        url = self._deployment.env["SQS_QUEUE_URL"]
-        await asyncio.to_thread(self._deployment.sqs.purge_queue, QueueUrl=url)
+        """The queues for tasks alone: what the dead-letter queues hold then must all be there in the end."""
+        await asyncio.to_thread(self._queues.purge)
         self.queue_lost_at = datetime.now(UTC)
 
     async def fall_ill(self, ailment: Ailment) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from taskql.message import encode
+from taskql.queues import Queue, ordering_group
 from tests.faults.client import PAUSE_SECONDS, Client
 from tests.faults.evidence import Ask, End, Garbage, Request
 from tests.faults.queues import AWAY, Queues
@@ -71,22 +72,32 @@ class Operators:
             self._client.complaints.append(f"redriveTasks was refused: {payload}")
 
     async def put_back(self) -> None:
-        """A copy of a dead letter, often one whose task has had other attempts since."""
+        """A copy of a dead letter, often one whose task has had other attempts since; not always into the
+        queue that it came from.
+        """
         with suppress(*AWAY):
             letters = [each for each in await asyncio.to_thread(self._queues.peek) if each.task_id]
             if letters:
                 letter = self._rng.choice(letters)
                 self.asks.append(Ask(datetime.now(UTC), letter.task_id, letter.attempt or 0))
-                await asyncio.to_thread(self._queues.put_back, letter)
+                await asyncio.to_thread(self._queues.put_back, letter, self._queue_for(letter.ordered))
 
     async def repeat(self) -> None:
         """A message as the relay sends it: it asks for nothing that is not to be done anyway."""
-        if task_id := self._one_of(self._requests):
+        requests = [each for each in self._requests if each.answers]
+        if requests:
+            request = self._rng.choice(requests)
+            group = ordering_group("local", request.ordering_key)
+            queue = self._queue_for(group is not None)
             with suppress(*AWAY):
-                await asyncio.to_thread(self._queues.send, encode(UUID(task_id)))
+                await asyncio.to_thread(
+                    self._queues.send, encode(UUID(request.answers[0])), queue, group=group
+                )
 
     async def litter(self) -> None:
-        """What no relay ever sent; each is told from all others."""
+        """What no relay ever sent, into any queue, the groups of ordered tasks included; each is told from
+        all others.
+        """
         number = len(self.garbage)
         stranger = str(UUID(int=self._rng.getrandbits(128), version=4))
         body = self._rng.choice(
@@ -97,10 +108,19 @@ class Operators:
                 json.dumps({"task_id": stranger.upper(), "v": 1, "number": number}),
             )
         )
-        self.garbage.append(garbage := Garbage(body, datetime.now(UTC)))
+        queue = self._rng.choice([*Queue])
+        keys = [each.ordering_key for each in self._requests]
+        group = ordering_group("local", self._rng.choice(keys or [None]))
+        self.garbage.append(garbage := Garbage(body, datetime.now(UTC), queue=queue.value))
         with suppress(*AWAY):
-            await asyncio.to_thread(self._queues.send, body)
+            await asyncio.to_thread(self._queues.send, body, queue, group=group)
             garbage.accepted = True
+
+    def _queue_for(self, ordered: bool) -> Queue:
+        """Where such a message belongs, seldom another one."""
+        if self._rng.random() < 0.8:
+            return Queue.FIFO if ordered else Queue.NORMAL
+        return self._rng.choice(tuple(Queue))
 
     def _one_of(self, requests: Sequence[Request]) -> str | None:
         answered = [each.answers[0] for each in requests if each.answers]

@@ -4,12 +4,13 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
 from taskql.devstack import DevStack
+from taskql.queues import Queue
 from tests.deployment import START_SECONDS, Process
 from tests.faults import failpoints
 from tests.faults.checker import Violation, violations
@@ -51,20 +52,39 @@ class Scene:
         processes = [self.stage.deployment.launch(module) for module in modules]
         async with asyncio.timeout(START_SECONDS):
             while not all(map(is_up, processes)):
+                assert all(process.alive for process in processes), [process.said for process in processes]
                 await asyncio.sleep(LOOK_SECONDS)
         return processes[-1]
 
     async def create(self, end: End = End.SUCCESS, **work: Any) -> str:
         """Ask for a task, and have the API back if it dies of that."""
-        request = Request(f"key {len(self.requests)}", end, "leaveMark" in work)
+        return await self.ask(Request(self.key(), end, "leaveMark" in work), work)
+
+    async def ask(self, request: Request, work: dict[str, Any], times: int = 1) -> str:
         self.requests.append(request)
-        asked: dict[str, Any] = {"idempotencyKey": request.key, "work": work}
-        try:
-            request.answers.append(await self.stage.deployment.create_id(**asked))
-        except httpx.TransportError:
-            await self.start(API)
-            request.answers.append(await self.stage.deployment.create_id(**asked))
+        asked: dict[str, Any] = {
+            "idempotencyKey": request.key,
+            "work": work,
+            "orderingKey": request.ordering_key,
+            "runAt": request.run_at and request.run_at.isoformat(),
+            "expiresAt": request.expires_at and request.expires_at.isoformat(),
+        }
+        asked = {name: value for name, value in asked.items() if value is not None}
+        while len(request.answers) < times:
+            request.asked_at = request.asked_at or datetime.now(UTC)
+            try:
+                payload = await self.stage.deployment.create(**asked)
+            except httpx.TransportError:
+                await self.start(API)
+                continue
+            assert payload["userErrors"] == []
+            request.answers.append(str(payload["task"]["id"]))
+            request.created += payload["created"]
+            request.answered_at = request.answered_at or datetime.now(UTC)
         return request.answers[0]
+
+    def key(self) -> str:
+        return f"key {len(self.requests)}"
 
     async def retry(self, task_id: str) -> None:
         self.asks.append(Ask(datetime.now(UTC), task_id))
@@ -75,7 +95,7 @@ class Scene:
 
     async def put_back(self, letter: DeadMessage) -> None:
         self.asks.append(Ask(datetime.now(UTC), letter.task_id, letter.attempt))
-        await asyncio.to_thread(self.stage.queues.put_back, letter)
+        await asyncio.to_thread(self.stage.queues.put_back, letter, Queue.NORMAL)
 
     async def dead_letter(self) -> DeadMessage:
         """Wait for the first one."""
@@ -84,12 +104,12 @@ class Scene:
                 await asyncio.sleep(LOOK_SECONDS)
         return found[0]
 
-    async def until(self, condition: str) -> None:
+    async def until(self, condition: str, *arguments: Any) -> None:
         """Poll PostgreSQL."""
         connection = await self.stage.deployment.connect()
         try:
             async with asyncio.timeout(SCENE_SECONDS):
-                while not await connection.fetchval(condition):
+                while not await connection.fetchval(condition, *arguments):
                     await asyncio.sleep(LOOK_SECONDS)
         finally:
             await connection.close()
@@ -156,7 +176,7 @@ async def redis_dies_before_a_watched_task_ends(scene: Scene) -> None:
     await scene.start(API, CONSUMER)
     view = View(await scene.create(countdown={"steps": 6, "stepSeconds": 0.5}))
     scene.views.append(view)
-    watching = asyncio.create_task(watch(scene.stage.deployment.ws_url, view, lambda _: None))
+    watching = asyncio.create_task(watch([scene.stage.deployment.ws_url], view, lambda _: None))
     await scene.until("SELECT count(*) = 1 FROM tasks WHERE status = 'PROCESSING'")
     scene.stack.valkey.kill()
     try:
@@ -183,7 +203,26 @@ async def an_old_dead_letter_comes_back(scene: Scene) -> None:
     await scene.until("SELECT count(*) = 1 FROM dead_letters WHERE attempt = 2 AND sent_at IS NOT NULL")
 
 
-SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
+async def tasks_are_asked_for_in_every_way(scene: Scene) -> None:
+    """In order, once, later, and not too late."""
+    await scene.start(API, CONSUMER)
+    for failures in (1, 0):
+        request = Request(scene.key(), End.SUCCESS, leaves_mark=True, ordering_key="line")
+        await scene.ask(request, {"leaveMark": {"failures": failures, "afterSeconds": 3}})
+    await scene.ask(Request(scene.key(), End.SUCCESS, leaves_mark=True), {"leaveMark": {}}, times=2)
+    later = datetime.now(UTC) + timedelta(seconds=4)
+    await scene.ask(Request(scene.key(), End.SUCCESS, leaves_mark=True, run_at=later), {"leaveMark": {}})
+    for spare in (2, 4, 8, 16):  # until it starts in time, which takes how long it takes
+        soon = datetime.now(UTC) + timedelta(seconds=spare)
+        request = Request(scene.key(), End.SUCCESS, leaves_mark=True, expires_at=soon)
+        task_id = await scene.ask(request, {"leaveMark": {"seconds": spare + 1.5}})
+        await scene.until("SELECT status <> 'PENDING' FROM tasks WHERE id = $1::text::uuid", task_id)
+        if (await scene.stage.deployment.task(task_id, "attempt"))["attempt"]:
+            break
+
+
+Scenario = Callable[[Scene], Awaitable[None]]
+SCENARIOS: dict[str, Scenario] = {
     "no_fence": a_worker_wakes_up_after_its_lease,
     "no_rescuer": a_worker_dies,
     "no_resend": a_queue_is_purged,
@@ -193,5 +232,9 @@ SCENARIOS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "no_reconcile": redis_dies_before_a_watched_task_ends,
     "no_dead_letters_sent": a_task_fails,
     "redrive_without_attempt_check": an_old_dead_letter_comes_back,
+    "no_order": tasks_are_asked_for_in_every_way,
+    "sent_before_due": tasks_are_asked_for_in_every_way,
+    "expire_started": tasks_are_asked_for_in_every_way,
+    "no_idempotency": tasks_are_asked_for_in_every_way,
 }
-"""Each with the mutant that it finds."""
+"""By mutant, the scene that finds it."""

@@ -35,5 +35,5 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
 def test_every_promise_is_kept_while_everything_breaks(reports: Reports, seed: int) -> None:
     report = reports[seed].result()
     assert report.violations == []
-    assert report.tasks == TASKS
+    assert report.asked == TASKS
     assert report.faults.total() >= LEAST_FAULTS, report.faults

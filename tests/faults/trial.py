@@ -14,19 +14,21 @@ from uuid import uuid4
 from taskql.devstack import DevStack
 from tests.deployment import QUICK, ROOT, Deployment
 from tests.faults import failpoints, kinds, mutants
-from tests.faults.checker import Violation, histories, violations
+from tests.faults.checker import Violation, violations
 from tests.faults.crew import NAME, Crew
 from tests.faults.evidence import Effect, Evidence, Request, View
 from tests.faults.history import History, connected
 from tests.faults.nemesis import Nemesis
 from tests.faults.proxy import Proxy
 from tests.faults.queues import Queues
+from tests.faults.reading import claims, histories
 from tests.faults.workload import Workload
 
 LOOK_SECONDS = 0.1
 SETTLE_SECONDS = 240.0
 """Patience, not a promise: a machine that is busy with other things may need it."""
-CONSUMERS = 2
+CONSUMERS, APIS = (2, 3), 2
+"""The consumers take turns with the seeds."""
 NONE: Mapping[str, str] = {}
 
 T = TypeVar("T")
@@ -50,9 +52,14 @@ class Report:
     seconds: float
     faults: Counter[str]
     statuses: Counter[str]
+    asked: int
+    """The tasks that were asked for."""
     tasks: int
+    """Those that are stored."""
     attempts: int
     watchers: int
+    ways: Counter[str]
+    """How often what is promised besides came to pass."""
     violations: list[Violation]
 
     def violated(self, *rules: str) -> int:
@@ -121,6 +128,7 @@ async def gather(
         requests=requests,
         changes=await history.changes(),
         stored=await history.stored(),
+        keys=await history.keys(),
         dispatched=await history.dispatched(),
         effects=stage.effects(),
         letters=await history.letters(),
@@ -137,10 +145,10 @@ async def trial(
     """`tasks` tasks under a nemesis that rages for `seconds`; then all is healed and the promises checked."""
     began = time.monotonic()
     async with stage(stack, folder, seed, {mutants.MUTANT: mutant} if mutant else {}) as here:
-        crew = Crew(here.deployment, CONSUMERS)
+        crew = Crew(here.deployment, CONSUMERS[seed % 2], APIS)
         await crew.is_complete()
         rng = random.Random(f"{seed} workload")
-        workload = Workload(here.deployment, tasks, seconds, rng)
+        workload = Workload(here.deployment, crew.addresses, tasks, seconds, rng)
         nemesis = Nemesis(stack, here.deployment, crew, here.proxy, here.armory, seed)
         async with crew.kept_up():
             async with asyncio.TaskGroup() as both:
@@ -154,6 +162,7 @@ async def trial(
             here.history = history
             evidence = replace(
                 await gather(here, workload.requests, workload.views, crew.faults + workload.errors),
+                batches=workload.batches,
                 asks=workload.asks,
                 garbage=workload.garbage,
                 queue_lost_at=nemesis.queue_lost_at,
@@ -164,8 +173,29 @@ async def trial(
         seconds=time.monotonic() - began,
         faults=nemesis.faults,
         statuses=Counter(status for _, status in evidence.stored.values()),
+        asked=len(evidence.requests),
         tasks=len(evidence.stored),
         attempts=sum(changes[-1].attempt for changes in histories(evidence).values()),
         watchers=len(evidence.views),
+        ways=ways_taken(evidence),
         violations=violations(evidence),
+    )
+
+
+def ways_taken(evidence: Evidence) -> Counter[str]:
+    """What the rules had to say something about; without it, their silence would mean little."""
+    ordered = [each for each in histories(evidence).values() if each[0].ordering_number is not None]
+    return Counter(
+        {
+            "ordered tasks": sum(request.ordering_key is not None for request in evidence.requests),
+            "attempts in order": sum(1 for changes in ordered for _ in claims(changes)),
+            "runAt": sum(request.run_at is not None for request in evidence.requests),
+            "expiresAt": sum(request.expires_at is not None for request in evidence.requests),
+            "EXPIRED": sum(
+                (change.status, change.failure_code) == ("FAILED", "EXPIRED") for change in evidence.changes
+            ),
+            "refused, too late": sum(request.refused for request in evidence.requests),
+            "keys used again": sum(len(request.answers) > 1 for request in evidence.requests),
+            "batches": len(evidence.batches),
+        }
     )

@@ -6,15 +6,17 @@ Operators beside them give tasks further lives.
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import cycle, islice
 from typing import Any
 
 import websockets
 
 from tests.deployment import Deployment
+from tests.faults.asking import Wish, as_batch, batch_of, wish
 from tests.faults.client import PAUSE_SECONDS, Client
-from tests.faults.evidence import TERMINAL, Ask, End, Garbage, Request, View
+from tests.faults.evidence import TERMINAL, Ask, Batch, Garbage, Request, View
 from tests.faults.operators import Operators
 from tests.faults.queues import Queues
 from tests.subscriber import WATCH, OperationError, subscriber
@@ -22,50 +24,41 @@ from tests.subscriber import WATCH, OperationError, subscriber
 CLIENTS = 8
 TASKS_PER_DEED = 4
 """For so many tasks, operators do one thing."""
-WATCHED, CANCELLED = 0.12, 0.06
+WATCHED, CANCELLED = 0.12, 0.08
 """Shares of the tasks."""
+REPEATED, DOUBLED, ALTERED = 0.1, 0.1, 0.05
+"""Shares that are sent again when they are answered, twice at the same time, and with another title."""
+BATCHED, BATCH = 0.08, (3, 6)
+"""How often a client asks for several at once, and how many."""
 
-CREATE = """
-mutation Create($input: CreateTaskInput!) {
-  createTask(input: $input) { task { id } userErrors { code field message } }
-}
+PAYLOAD = "created task { id title } userErrors { code field message }"
+CREATE = f"mutation Create($input: CreateTaskInput!) {{ createTask(input: $input) {{ {PAYLOAD} }} }}"
+CREATE_MANY = f"""
+mutation CreateMany($input: CreateTasksInput!) {{
+  createTasks(input: $input) {{ results {{ {PAYLOAD} }} userErrors {{ code field message }} }}
+}}
 """
 CANCEL = """
 mutation Cancel($id: ID!) { cancelTask(input: {id: $id}) { task { status } userErrors { code } } }
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A sort of task: how often it comes, what it is, and how it must end."""
-
-    weight: int
-    work: Callable[[random.Random], dict[str, Any]]
-    end: End
-    leaves_mark: bool = False
-
-
-PLANS = (
-    Plan(30, lambda rng: {"leaveMark": {"seconds": rng.uniform(0, 1.5)}}, End.SUCCESS, True),
-    Plan(13, lambda rng: {"leaveMarkFromThread": {"seconds": rng.uniform(0, 3)}}, End.SUCCESS, True),
-    Plan(13, lambda _: {"leaveMark": {"seconds": 0.5, "failures": 1}}, End.SUCCESS, True),
-    Plan(18, lambda rng: {"leaveMark": {"seconds": rng.uniform(1.5, 4)}}, End.SUCCESS, True),
-    Plan(6, lambda _: {"leaveMark": {"failures": 4, "afterSeconds": 0.2}}, End.SUCCESS_AT_LAST, True),
-    Plan(8, lambda _: {"fail": {"permanent": True}}, End.PERMANENT_FAILURE),
-    Plan(6, lambda _: {"fail": {}}, End.EXHAUSTION),
-    Plan(10, lambda _: {"countdown": {"steps": 4, "stepSeconds": 0.3}}, End.SUCCESS),
-    Plan(8, lambda rng: {"process": {"simulateSeconds": rng.uniform(0, 1.5)}}, End.SUCCESS),
-)
-
-
 class Workload:
-    """`tasks` tasks, spread over about `seconds`."""
+    """`tasks` tasks, spread over about `seconds`, asked for at any of the API's `addresses`."""
 
-    def __init__(self, deployment: Deployment, tasks: int, seconds: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        addresses: Sequence[str],
+        tasks: int,
+        seconds: float,
+        rng: random.Random,
+    ) -> None:
         self.requests: list[Request] = []
+        self.batches: list[Batch] = []
         self.views: list[View] = []
-        self._api = Client(deployment.url)
-        self._ws_url = deployment.ws_url
+        self._api = Client([f"http://{address}" for address in addresses], rng)
+        self._ws_urls = [f"ws://{address}/graphql" for address in addresses]
         self._operators = Operators(self._api, Queues(deployment), self.requests, rng)
         self._tasks = tasks
         self._seconds = seconds
@@ -102,29 +95,85 @@ class Workload:
                     self.errors.append(f"the workload itself failed: {outcome!r}")
 
     async def _client(self, number: int) -> None:
-        for task in range(number, self._tasks, CLIENTS):
-            await asyncio.sleep(self._rng.uniform(0, 2 * self._seconds * CLIENTS / self._tasks))
-            [plan] = self._rng.choices(PLANS, [plan.weight for plan in PLANS])
-            request = Request(f"key {task}", plan.end, plan.leaves_mark)
-            self.requests.append(request)
-            watched, cancelled = self._rng.random() < WATCHED, self._rng.random() < CANCELLED
-            await self._create(request, f"Task {task}", plan.work(self._rng))
-            if watched:
-                self.views.append(view := View(request.answers[0]))
-                self._watchers.append(asyncio.create_task(watch(self._ws_url, view, self._api.note)))
-            if cancelled:
-                await asyncio.sleep(self._rng.uniform(0, 1))
-                await self._cancel(request)
-
-    async def _create(self, request: Request, title: str, work: dict[str, Any]) -> None:
-        repeat = self._rng.random() < 0.1  # as by a client that lost the answer
-        input = {"title": title, "work": work, "idempotencyKey": request.key}
-        for _ in range(1 + repeat):
-            payload = (await self._api.answered(CREATE, input=input))["createTask"]
-            if payload["userErrors"]:
-                self.errors.append(f"createTask was refused: {payload['userErrors']}")
+        numbers = iter(range(number, self._tasks, CLIENTS))
+        many = self._rng.random() < BATCHED
+        while some := list(islice(numbers, self._rng.randint(*BATCH) if many else 1)):
+            pause = 2 * self._seconds * CLIENTS / self._tasks * len(some)
+            await asyncio.sleep(self._rng.uniform(0, pause))
+            if many:
+                requests = await self._create_many(batch_of(some, self._rng))
             else:
-                request.answers.append(payload["task"]["id"])
+                requests = await self._create(wish(some[0], self._rng))
+            for request in requests:
+                if request.answers:
+                    await self._go_on(request)
+            many = self._rng.random() < BATCHED
+
+    async def _go_on(self, request: Request) -> None:
+        watched, cancelled = self._rng.random() < WATCHED, self._rng.random() < CANCELLED
+        if watched:
+            self.views.append(view := View(request.answers[0]))
+            urls = self._rng.sample(self._ws_urls, len(self._ws_urls))
+            self._watchers.append(asyncio.create_task(watch(urls, view, self._api.note)))
+        if cancelled:
+            await asyncio.sleep(self._rng.uniform(0, 1))
+            await self._cancel(request)
+
+    async def _create(self, wanted: Wish) -> list[Request]:
+        """Ask for it, often more than once."""
+        request = wanted.request
+        assert request is not None
+        self.requests.append(request)
+        request.asked_at = datetime.now(UTC)
+        doubled, repeated, altered = (self._rng.random() < share for share in (DOUBLED, REPEATED, ALTERED))
+        await asyncio.gather(*(self._ask(wanted) for _ in range(1 + doubled)))
+        if repeated:
+            await self._ask(wanted)
+        if altered and request.answers:
+            input = {**wanted.input, "title": "Another"}
+            payload = (await self._api.answered(CREATE, input=input))["createTask"]
+            if payload["task"] or [e["code"] for e in payload["userErrors"]] != ["IDEMPOTENCY_CONFLICT"]:
+                self.errors.append(f"another input under the key of {request.answers[0]}: {payload}")
+        return [request]
+
+    async def _ask(self, wanted: Wish) -> None:
+        was_answered = bool(wanted.request and wanted.request.answers)
+        payload = (await self._api.answered(CREATE, input=wanted.input))["createTask"]
+        self._note(wanted, payload, was_answered)
+
+    async def _create_many(self, wishes: list[Wish]) -> list[Request]:
+        requests = list({each.request.key: each.request for each in wishes if each.request}.values())
+        for request in requests:
+            request.asked_at = datetime.now(UTC)
+        self.requests += requests
+        self.batches.append(batch := as_batch(wishes))
+        for _ in range(1 + (self._rng.random() < REPEATED)):
+            input = {"tasks": [each.input for each in wishes]}
+            payload = (await self._api.answered(CREATE_MANY, input=input))["createTasks"]
+            if payload["userErrors"]:
+                self.errors.append(f"createTasks was refused: {payload['userErrors']}")
+            results = payload["results"]
+            batch.answers.append([result["task"] and result["task"]["title"] for result in results])
+            answered = {request.key for request in requests if request.answers}
+            for wanted, result in zip(wishes, results, strict=False):
+                known = wanted.request is not None and wanted.request.key in answered
+                self._note(wanted, result, known)
+        return requests
+
+    def _note(self, wanted: Wish, payload: Any, was_answered: bool) -> None:
+        """What one answer says of one task; what is good is refused only if it comes too late."""
+        request, errors = wanted.request, payload["userErrors"]
+        if request is None:
+            if payload["task"] or not errors:
+                self.errors.append(f"what is bad was accepted: {payload}")
+        elif not errors:
+            request.answers.append(payload["task"]["id"])
+            request.answered_at = request.answered_at or datetime.now(UTC)
+            request.created += payload["created"]
+        elif is_too_late(request, errors) and not was_answered:
+            request.refused = True
+        else:
+            self.errors.append(f"{request.key} was refused: {errors}")
 
     async def _cancel(self, request: Request) -> None:
         request.cancelling = True
@@ -132,11 +181,18 @@ class Workload:
         request.cancelled = not payload["userErrors"] and payload["task"]["status"] == "CANCELLED"
 
 
-async def watch(ws_url: str, view: View, note: Callable[[list[Any]], None]) -> None:
+def is_too_late(request: Request, errors: list[Any]) -> bool:
+    """Whether its expiresAt has passed by now, and nothing else is held against it."""
+    passed = request.expires_at is not None and request.expires_at <= datetime.now(UTC)
+    return passed and all(error["field"][-1:] == ["expiresAt"] for error in errors)
+
+
+async def watch(ws_urls: Sequence[str], view: View, note: Callable[[list[Any]], None]) -> None:
     """Follow a task to its end, over as many connections as it takes; `note` is told of errors."""
+    urls = cycle(ws_urls)
     while not view.completed:
         try:
-            async with subscriber(ws_url) as watcher:
+            async with subscriber(next(urls)) as watcher:
                 seen = view.states[-1][0] if view.states else None
                 async for result in watcher.results(WATCH, id=view.task_id, afterVersion=seen):
                     if errors := result.get("errors"):

@@ -22,7 +22,7 @@ from tests.subscriber import subscriber
 EXTRA = Path(__file__).with_name("lambda_kinds.py")
 ROLE = "arn:aws:iam::000000000000:role/lambda"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 
 SHORT_SECONDS = 12
 """The time limit of the function that is to run into it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.faults.evidence import (
     Ask,
+    Batch,
     Change,
     DeadMessage,
     Delivery,
@@ -25,8 +26,34 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def change(version: int, status: str, attempt: int, seconds: float, **more: Any) -> Change:
-    return Change("t", version, status, attempt, more.pop("max_attempts", 3), at(seconds), **more)
+def change(
+    version: int, status: str, attempt: int, seconds: float, *, task_id: str = "t", **more: Any
+) -> Change:
+    return Change(task_id, version, status, attempt, more.pop("max_attempts", 3), at(seconds), **more)
+
+
+def in_line(
+    task_id: str, *moments: float, number: int, first: int = 1, attempt: int = 0
+) -> tuple[Change, ...]:
+    """A life of an ordered task: it comes, it begins, it is CANCELLED."""
+    return tuple(
+        change(first + step, status, attempt + (step > 0), moment, task_id=task_id, ordering_number=number)
+        for step, (status, moment) in enumerate(
+            zip(("PENDING", "PROCESSING", "CANCELLED"), moments, strict=False)
+        )
+    )
+
+
+def ordered(task_id: str, asked: float, answered: float) -> Request:
+    return Request(
+        f"key of {task_id}",
+        End.SUCCESS,
+        answers=[task_id],
+        cancelling=True,
+        ordering_key="line",
+        asked_at=at(asked),
+        answered_at=at(answered),
+    )
 
 
 def letter(attempt: int, seconds: float, **more: Any) -> Letter:
@@ -86,4 +113,30 @@ LITTERED = Evidence(
     garbage=[Garbage("litter", at(1), accepted=True)],
     letters=[Letter(None, None, "FOREIGN_MESSAGE: …", "litter", at(2), sent=True)],
     dead_messages=[DeadMessage(None, None, "FOREIGN_MESSAGE: …", "litter")],
+)
+ORDERED_ONES = Evidence(
+    requests=[ordered("a", 0, 1), ordered("b", 2, 3)],
+    batches=[Batch([ordered("a", 0, 1), None, ordered("b", 2, 3)], [["key of a", None, "key of b"]])],
+    changes=(
+        *in_line("a", 0.5, 4, 5, number=1),
+        in_line("b", 2.5, number=2)[0],
+        replace(in_line("a", 6, number=3, first=4, attempt=1)[0], max_attempts=4),
+        *in_line("b", 2.5, 7, 8, number=2)[1:],
+        *(replace(c, max_attempts=4) for c in in_line("a", 6, 9, 10, number=3, first=4, attempt=1)[1:]),
+    ),
+    stored={"a": (6, "CANCELLED"), "b": (3, "CANCELLED")},
+    keys={"a": "key of a", "b": "key of b"},
+    asks=[Ask(at(5.5), "a")],
+)
+"""`a` is retried while `b` waits, and then waits for `b`."""
+EXPIRED = replace(
+    FAILED,
+    requests=[Request("k", End.SUCCESS, answers=["t"], run_at=at(1), expires_at=at(3))],
+    changes=(
+        COMPLETED[0],
+        change(2, "FAILED", 0, 3.5, failure_code="EXPIRED"),
+    ),
+    stored={"t": (2, "FAILED")},
+    letters=[letter(0, 3.5)],
+    dead_messages=[message(0)],
 )

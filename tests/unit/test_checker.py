@@ -18,12 +18,15 @@ from tests.faults.evidence import (
     Request,
     View,
 )
+from tests.unit.bad_asking import BAD_ASKING
 from tests.unit.good_histories import (
     CANCELLED,
     COMPLETED,
+    EXPIRED,
     FAILED,
     GOOD,
     LITTERED,
+    ORDERED_ONES,
     RETRIED,
     at,
     change,
@@ -46,7 +49,9 @@ def broken(evidence: Evidence) -> set[str]:
     return {violation.rule for violation in violations(evidence)}
 
 
-@pytest.mark.parametrize("evidence", [GOOD, FAILED, CANCELLED, RETRIED, LITTERED, Evidence()])
+@pytest.mark.parametrize(
+    "evidence", [GOOD, FAILED, CANCELLED, RETRIED, LITTERED, ORDERED_ONES, EXPIRED, Evidence()]
+)
 def test_a_good_history_passes(evidence: Evidence) -> None:
     assert violations(evidence) == []
 
@@ -55,6 +60,18 @@ def test_a_crash_in_the_last_attempt_is_a_good_end() -> None:
     last = change(3, "FAILED", 1, 2, failure_code="CRASHED", attempt_outcome="LOST", max_attempts=1)
     crashed = with_changes((*(replace(c, max_attempts=1) for c in COMPLETED[:2]), last), FAILED)
     assert violations(crashed) == []
+
+
+def test_what_was_refused_may_have_been_stored_by_an_earlier_try() -> None:
+    refused = [replace(EXPIRED.requests[0], answers=[], refused=True)]
+    assert violations(replace(EXPIRED, requests=refused, keys={"t": "k"})) == []
+    assert violations(Evidence(requests=refused)) == []
+
+
+def test_a_claim_that_was_written_down_late_may_have_been_in_time() -> None:
+    begun = replace(COMPLETED[1], at=at(3.5), began=at(2.9))
+    evidence = replace(EXPIRED, changes=(COMPLETED[0], begun))
+    assert "expired_only_if_not_started" not in broken(evidence)
 
 
 def test_a_task_may_be_cancelled_only_if_that_was_asked_for() -> None:
@@ -93,7 +110,7 @@ def test_what_sqs_has_lost_is_missed_by_nobody() -> None:
     assert violations(replace(LITTERED, garbage=unheard, letters=(), dead_messages=())) == []
 
 
-CASES = {
+CASES = BAD_ASKING | {
     "it is not terminal": ("accepted_is_kept", replace(with_changes(COMPLETED[:2]), dispatched=["t"])),
     "it is not stored": ("accepted_is_kept", replace(GOOD, changes=(), stored={}, views=())),
     "it was never answered": ("accepted_is_kept", replace(Evidence(), requests=[Request("k", End.SUCCESS)])),

@@ -84,6 +84,14 @@ async def test_a_message_whose_task_is_leased_elsewhere_is_left_until_that_lease
     assert outside.named("acknowledge", "hide", "publish", "bury") == [("hide", message, hidden)]
 
 
+async def test_a_repeat_on_the_fifo_queue_does_not_hold_up_its_group_while_the_task_runs(
+    outside: Outside, handlers: Handlers
+) -> None:
+    outside.claim_is = lambda _: LeasedElsewhere(timedelta(minutes=1))
+    message = await execute(outside, handlers, a_message(queue=Queue.FIFO, ordering_group="group"))
+    assert outside.named("acknowledge", "hide") == [("acknowledge", message)]
+
+
 async def test_a_message_to_an_unknown_task_is_buried_and_acknowledged(
     outside: Outside, handlers: Handlers
 ) -> None:

@@ -133,7 +133,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("TASKQL_CONCURRENCY", "1001"),
         ("TASKQL_CONCURRENCY", "1.5"),
         ("TASKQL_POLL_SECONDS", "21"),
-        ("TASKQL_POLL_SECONDS", "-1"),
+        ("TASKQL_POLL_SECONDS", "0"),
         ("TASKQL_VISIBILITY_SECONDS", "1"),
         ("TASKQL_VISIBILITY_SECONDS", "43201"),
         ("TASKQL_HEARTBEAT_SECONDS", "0"),
