@@ -139,6 +139,20 @@ async def test_closing_while_the_server_is_frozen_ends(valkey: Valkey, fragile_u
             sink.publish(a_task())
 
 
+async def test_whoever_waits_when_the_source_closes_is_sent_away_and_so_is_who_comes_later(
+    valkey: Valkey, fragile_url: str
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        async with RedisEventSource(fragile_url) as source:
+            await source.watch(uuid4())
+            valkey.pause()
+            waiting = asyncio.create_task(source.watch(uuid4()))
+            await asyncio.sleep(0)  # lets it start, not end
+        for late in (waiting, source.watch(uuid4())):
+            with pytest.raises(Unavailable):
+                await late
+
+
 async def test_an_outage_is_logged_once_and_so_is_its_end(
     valkey: Valkey, fragile_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

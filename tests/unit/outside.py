@@ -145,6 +145,8 @@ class Events(list[TaskEvent]):
     def publish(self, event: TaskEvent) -> None:
         self.append(event)
 
+    def forget(self, task_id: UUID) -> None: ...
+
 
 def event(number: int) -> TaskEvent:
     """The rescuer only passes it on."""

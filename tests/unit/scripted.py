@@ -188,6 +188,8 @@ class Outside:
     def publish(self, event: TaskEvent) -> None:
         self.note("publish", event.id)
 
+    def forget(self, task_id: UUID) -> None: ...
+
     def offer(self, dispatches: Sequence[Dispatch]) -> None:
         self.note("offer", list(dispatches))
 

@@ -129,6 +129,8 @@ class Outside:
     def publish(self, event: object) -> None:
         self.log.append(("publish", None))
 
+    def forget(self, task_id: UUID) -> None: ...
+
     async def flush(self) -> None:
         self.log.append(("flush", None))
 

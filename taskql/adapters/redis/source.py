@@ -54,6 +54,7 @@ class RedisEventSource:
         self._watched: dict[str, Subscription] = {}  # by channel
         self._waiting: dict[Subscription, int] = {}  # somebody waits, since which look
         self._looks = 0
+        self._closed = False
         self._session: Session | None = None
         self._events: asyncio.Queue[TaskEvent | Hearing] = asyncio.Queue(WAITING_EVENTS)
         self._last: tuple[bytes, bytes] = b"", b""
@@ -73,6 +74,9 @@ class RedisEventSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
+        for subscription in list(self._waiting):
+            self._answer(subscription, False)
         # A cancellation that meets redis-py while it connects can get lost there: ask until they have ended.
         while any(not loop.done() for loop in self._loops):
             for loop in self._loops:
@@ -111,6 +115,8 @@ class RedisEventSource:
                 self._session.subscribe(name, partial(self._confirm, subscription))
         if subscription.confirmed:
             return
+        if self._closed:
+            raise Unavailable("This process stops listening to Redis")
         if subscription.answer is None:
             subscription.answer = asyncio.get_running_loop().create_future()
             self._waiting[subscription] = self._looks
