@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from taskql.adapters.redis import cache as cache_module
+from taskql.adapters.redis import nodes as nodes_module
 from taskql.adapters.redis.cache import BATCH, PATIENCE_SECONDS
 from taskql.devstack.valkey import Valkey
 from taskql.lifecycle import TaskStatus
@@ -91,6 +92,18 @@ async def test_a_frozen_redis_delays_a_request_for_a_moment_and_the_next_ones_no
         async with asyncio.timeout(DEADLINE_SECONDS):
             while await cache.fetch(task) is None:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_request_is_answered_long_before_a_frozen_redis_is_given_up(
+    valkey: Valkey, fragile_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_cache(fragile_url) as cache:
+        await cache.fetch(a_task())
+        monkeypatch.setattr(nodes_module, "LIMIT_SECONDS", 10 * DEADLINE_SECONDS)
+        valkey.pause()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert await cache.fetch(a_task()) is None
+            assert await cache.fetch(a_task()) is None
 
 
 async def test_everybody_who_waits_when_redis_freezes_is_sent_away(valkey: Valkey, fragile_url: str) -> None:

@@ -104,6 +104,17 @@ async def test_the_source_starts_before_redis_does(valkey: Valkey, fragile_url: 
         await until_delivered(sink, source, a_task(task_id))
 
 
+async def test_a_watch_before_the_first_connection_stands_is_told_from_when_on(
+    valkey: Valkey, fragile_url: str
+) -> None:
+    valkey.pause()
+    async with RedisEventSource(fragile_url) as source:
+        with pytest.raises(Unavailable):
+            await source.watch(uuid4())
+        valkey.resume()  # before the connection is given up
+        await until(source, Hearing.BACK)
+
+
 async def test_publishing_to_a_frozen_server_neither_waits_nor_piles_up(
     valkey: Valkey, fragile_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

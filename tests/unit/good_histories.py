@@ -78,7 +78,7 @@ GOOD = Evidence(
     changes=COMPLETED,
     stored={"t": (5, "COMPLETED")},
     effects=[Effect("t", 2, "b")],
-    views=[View("t", [(1, "PENDING"), (4, "PROCESSING"), (5, "COMPLETED")], completed=True)],
+    views=[View("t", [(1, "PENDING"), (4, "PROCESSING"), (5, "COMPLETED")], completed=1)],
     deliveries=[Delivery("t", at(0.5), at(2.5)), Delivery("t", at(4.5), at(6.5))],
 )
 FAILED = Evidence(

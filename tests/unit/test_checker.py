@@ -14,11 +14,13 @@ from tests.faults.evidence import (
     Effect,
     End,
     Evidence,
+    Following,
     Garbage,
     Request,
     View,
 )
 from tests.unit.bad_asking import BAD_ASKING
+from tests.unit.bad_watching import BAD_WATCHING
 from tests.unit.good_histories import (
     CANCELLED,
     COMPLETED,
@@ -98,8 +100,24 @@ def test_asks_of_different_reach_explain_what_only_they_together_can() -> None:
 
 
 def test_a_watcher_may_be_dismissed_with_the_end_of_an_earlier_life() -> None:
-    view = View("t", [(2, "PROCESSING"), (3, "FAILED")], completed=True)
+    view = View("t", [(2, "PROCESSING"), (3, "FAILED")], completed=1)
     assert violations(replace(RETRIED, views=[view])) == []
+
+
+def test_a_watcher_that_comes_back_may_see_another_life() -> None:
+    view = View("t", [(3, "FAILED"), (4, "PENDING"), (8, "FAILED")], completed=1, resumed=[0, 1, 1])
+    assert violations(replace(RETRIED, views=[view])) == []
+
+
+def test_a_watcher_that_comes_back_knowing_the_end_is_just_dismissed() -> None:
+    view = View("t", [(5, "COMPLETED")], completed=1, resumed=[0, 1])
+    assert violations(replace(GOOD, views=[view])) == []
+
+
+def test_a_follower_may_be_told_again_on_another_connection() -> None:
+    told = [("t", 1, "PENDING"), ("t", 4, "PROCESSING")]
+    following = Following([told, [*told[1:], ("t", 5, "COMPLETED")]], {"t": (5, "COMPLETED")})
+    assert violations(replace(GOOD, followings=[following])) == []
 
 
 def test_what_sqs_has_lost_is_missed_by_nobody() -> None:
@@ -110,178 +128,178 @@ def test_what_sqs_has_lost_is_missed_by_nobody() -> None:
     assert violations(replace(LITTERED, garbage=unheard, letters=(), dead_messages=())) == []
 
 
-CASES = BAD_ASKING | {
-    "it is not terminal": ("accepted_is_kept", replace(with_changes(COMPLETED[:2]), dispatched=["t"])),
-    "it is not stored": ("accepted_is_kept", replace(GOOD, changes=(), stored={}, views=())),
-    "it was never answered": ("accepted_is_kept", replace(Evidence(), requests=[Request("k", End.SUCCESS)])),
-    "a key has two tasks": (
-        "one_task_per_key",
-        replace(GOOD, requests=[Request("k", End.SUCCESS, answers=["t", "u"])]),
-    ),
-    "nobody asked for it": ("one_task_per_key", replace(GOOD, requests=())),
-    "it ended twice": ("one_outcome", with_changes((*COMPLETED, change(6, "FAILED", 2, 7)))),
-    "it went on after its end": ("one_outcome", with_changes((*COMPLETED, change(6, "PENDING", 2, 7)))),
-    "it ended again": (
-        "one_outcome",
-        with_changes((*RETRIED.changes, replace(RETRIED.changes[-1], version=9)), RETRIED),
-    ),
-    "it ran again without being PENDING": (
-        "one_outcome",
-        with_changes((*FAILED.changes, change(4, "PROCESSING", 2, 7)), RETRIED),
-    ),
-    "nobody wanted it to live again": ("another_life_is_asked_for", replace(RETRIED, asks=())),
-    "it lived again before somebody asked": (
-        "another_life_is_asked_for",
-        replace(RETRIED, asks=[Ask(at(5.1), "t")]),
-    ),
-    "somebody asked for another task": (
-        "another_life_is_asked_for",
-        replace(RETRIED, asks=[Ask(at(4), "u")]),
-    ),
-    "an old dead letter brought it back": (
-        "another_life_is_asked_for",
-        replace(RETRIED, asks=[Ask(at(4), "t", attempt=2)]),
-    ),
-    "a redrive brought back what was CANCELLED": (
-        "another_life_is_asked_for",
-        with_changes((*CANCELLED.changes, change(3, "PENDING", 0, 3)), replace(CANCELLED, asks=[Ask(at(2))])),
-    ),
-    "one ask brought two lives": (
-        "another_life_is_asked_for",
-        with_changes((*RETRIED.changes, change(9, "PENDING", 3, 10, max_attempts=6)), RETRIED),
-    ),
-    "retryTask had no effect": (
-        "another_life_is_asked_for",
-        replace(FAILED, asks=[Ask(at(4), "t", version=4)]),
-    ),
-    "another attempt wrote its outcome": (
-        "the_outcome_is_the_attempts_own",
-        with_last(result={"attempt": 1, "token": "b"}),
-    ),
-    "its result is of no execution": ("the_outcome_is_the_attempts_own", replace(GOOD, effects=())),
-    "an attempt ran twice": (
-        "an_attempt_runs_once",
-        replace(GOOD, effects=[Effect("t", 2, "a"), Effect("t", 2, "b")]),
-    ),
-    "a version was left out": ("versions_rise_by_one", with_last(version=6)),
-    "a version came twice": ("versions_rise_by_one", with_last(version=4)),
-    "what is stored is no change": (
-        "versions_rise_by_one",
-        replace(GOOD, stored={"t": (7, "COMPLETED")}, views=()),
-    ),
-    "a task has no history": ("versions_rise_by_one", replace(GOOD, changes=(), views=())),
-    "an attempt was skipped": (
-        "attempts_stay_within_limits",
-        with_changes((COMPLETED[0], *(replace(c, attempt=c.attempt + 1) for c in COMPLETED[1:]))),
-    ),
-    "there were too many attempts": (
-        "attempts_stay_within_limits",
-        with_changes(replace(c, max_attempts=1) for c in COMPLETED),
-    ),
-    "a life brought too many attempts": (
-        "attempts_stay_within_limits",
-        with_changes(
-            (*FAILED.changes, *(replace(c, max_attempts=c.max_attempts + 1) for c in RETRIED.changes[3:])),
-            RETRIED,
+CASES = (
+    BAD_ASKING
+    | BAD_WATCHING
+    | {
+        "it is not terminal": ("accepted_is_kept", replace(with_changes(COMPLETED[:2]), dispatched=["t"])),
+        "it is not stored": ("accepted_is_kept", replace(GOOD, changes=(), stored={}, views=())),
+        "it was never answered": (
+            "accepted_is_kept",
+            replace(Evidence(), requests=[Request("k", End.SUCCESS)]),
         ),
-    ),
-    "a life brought no attempts": (
-        "attempts_stay_within_limits",
-        with_changes((*FAILED.changes, replace(RETRIED.changes[3], max_attempts=3)), RETRIED),
-    ),
-    "an attempt that was given back counts": (
-        "attempts_stay_within_limits",
-        with_changes((*RETRIED.changes[:5], replace(RETRIED.changes[5], max_attempts=4)), RETRIED),
-    ),
-    "an attempt that was not given back does not count": (
-        "attempts_stay_within_limits",
-        with_changes((*COMPLETED[:2], replace(COMPLETED[2], max_attempts=4))),
-    ),
-    "an attempt began too early": (
-        "no_attempt_begins_before_it_is_due",
-        with_changes((*COMPLETED[:3], replace(COMPLETED[3], at=at(3.9)), COMPLETED[4])),
-    ),
-    "it failed though it should not": ("it_ends_as_it_must", with_last(status="FAILED")),
-    "it completed though it should not": ("it_ends_as_it_must", with_last(FAILED, status="COMPLETED")),
-    "it failed of something else": ("it_ends_as_it_must", with_last(FAILED, failure_code="EXCEPTION")),
-    "its first life ended as it should not": (
-        "it_ends_as_it_must",
-        with_changes(replace(c, failure_code="EXCEPTION") if c.version == 3 else c for c in RETRIED.changes),
-    ),
-    "it crashed with attempts left": (
-        "it_ends_as_it_must",
-        with_last(FAILED, failure_code="CRASHED", attempt_outcome="LOST"),
-    ),
-    "a cancellation had no effect": (
-        "it_ends_as_it_must",
-        replace(GOOD, requests=[Request("k", End.SUCCESS, answers=["t"], cancelling=True, cancelled=True)]),
-    ),
-    "a dead letter is missing": ("dead_letters_are_the_failures", replace(FAILED, letters=())),
-    "the second life's dead letter is missing": (
-        "dead_letters_are_the_failures",
-        replace(RETRIED, letters=[letter(1, 2)]),
-    ),
-    "a dead letter is too many": ("dead_letters_are_the_failures", replace(GOOD, letters=[letter(2, 6)])),
-    "a dead letter was not sent": (
-        "dead_letters_are_the_failures",
-        replace(FAILED, letters=[letter(1, 2, sent=False)]),
-    ),
-    "garbage is gone": ("garbage_is_kept_as_dead_letters", replace(LITTERED, letters=())),
-    "garbage is gone that came after the loss": (
-        "garbage_is_kept_as_dead_letters",
-        replace(LITTERED, letters=(), queue_lost_at=at(0.5)),
-    ),
-    "a message was taken for garbage": ("garbage_is_kept_as_dead_letters", replace(LITTERED, garbage=())),
-    "the queue has not the dead letter": (
-        "the_dead_letter_queue_holds_the_dead_letters",
-        replace(FAILED, dead_messages=()),
-    ),
-    "the queue has not the second life's dead letter": (
-        "the_dead_letter_queue_holds_the_dead_letters",
-        replace(RETRIED, dead_messages=[message(1)], dead_letters_lost_at=at(8)),
-    ),
-    "the queue has it with another attempt": (
-        "the_dead_letter_queue_holds_the_dead_letters",
-        replace(FAILED, dead_messages=[message(1), message(2)]),
-    ),
-    "the queue has it with another reason": (
-        "the_dead_letter_queue_holds_the_dead_letters",
-        replace(FAILED, letters=[letter(1, 2, reason="CRASHED: …")]),
-    ),
-    "the queue has garbage that nobody sent": (
-        "the_dead_letter_queue_holds_the_dead_letters",
-        replace(GOOD, dead_messages=LITTERED.dead_messages),
-    ),
-    "an unfinished task has no dispatch row": (
-        "dispatch_rows_are_the_unfinished",
-        with_changes(COMPLETED[:2]),
-    ),
-    "a finished task has a dispatch row": (
-        "dispatch_rows_are_the_unfinished",
-        replace(GOOD, dispatched=["t"]),
-    ),
-    "a watcher went back": (
-        "what_is_watched_is_what_is_stored",
-        replace(GOOD, views=[View("t", [(4, "PROCESSING"), (1, "PENDING"), (5, "COMPLETED")], True)]),
-    ),
-    "a watcher saw what never was": (
-        "what_is_watched_is_what_is_stored",
-        replace(GOOD, views=[View("t", [(4, "COMPLETED"), (5, "COMPLETED")], True)]),
-    ),
-    "a watcher never saw the end": (
-        "what_is_watched_is_what_is_stored",
-        replace(GOOD, views=[View("t", [(4, "PROCESSING")], True)]),
-    ),
-    "a watcher still waits": (
-        "what_is_watched_is_what_is_stored",
-        replace(GOOD, views=[View("t", [(4, "PROCESSING")])]),
-    ),
-    "a message was acknowledged too early": (
-        "acknowledged_after_it_is_recorded",
-        replace(GOOD, deliveries=[Delivery("t", at(0.5), at(1.5))]),
-    ),
-    "a process was left behind": ("processes_behave", replace(GOOD, processes=["left behind: 7"])),
-}
+        "a key has two tasks": (
+            "one_task_per_key",
+            replace(GOOD, requests=[Request("k", End.SUCCESS, answers=["t", "u"])]),
+        ),
+        "nobody asked for it": ("one_task_per_key", replace(GOOD, requests=())),
+        "it ended twice": ("one_outcome", with_changes((*COMPLETED, change(6, "FAILED", 2, 7)))),
+        "it went on after its end": ("one_outcome", with_changes((*COMPLETED, change(6, "PENDING", 2, 7)))),
+        "it ended again": (
+            "one_outcome",
+            with_changes((*RETRIED.changes, replace(RETRIED.changes[-1], version=9)), RETRIED),
+        ),
+        "it ran again without being PENDING": (
+            "one_outcome",
+            with_changes((*FAILED.changes, change(4, "PROCESSING", 2, 7)), RETRIED),
+        ),
+        "nobody wanted it to live again": ("another_life_is_asked_for", replace(RETRIED, asks=())),
+        "it lived again before somebody asked": (
+            "another_life_is_asked_for",
+            replace(RETRIED, asks=[Ask(at(5.1), "t")]),
+        ),
+        "somebody asked for another task": (
+            "another_life_is_asked_for",
+            replace(RETRIED, asks=[Ask(at(4), "u")]),
+        ),
+        "an old dead letter brought it back": (
+            "another_life_is_asked_for",
+            replace(RETRIED, asks=[Ask(at(4), "t", attempt=2)]),
+        ),
+        "a redrive brought back what was CANCELLED": (
+            "another_life_is_asked_for",
+            with_changes(
+                (*CANCELLED.changes, change(3, "PENDING", 0, 3)), replace(CANCELLED, asks=[Ask(at(2))])
+            ),
+        ),
+        "one ask brought two lives": (
+            "another_life_is_asked_for",
+            with_changes((*RETRIED.changes, change(9, "PENDING", 3, 10, max_attempts=6)), RETRIED),
+        ),
+        "retryTask had no effect": (
+            "another_life_is_asked_for",
+            replace(FAILED, asks=[Ask(at(4), "t", version=4)]),
+        ),
+        "another attempt wrote its outcome": (
+            "the_outcome_is_the_attempts_own",
+            with_last(result={"attempt": 1, "token": "b"}),
+        ),
+        "its result is of no execution": ("the_outcome_is_the_attempts_own", replace(GOOD, effects=())),
+        "an attempt ran twice": (
+            "an_attempt_runs_once",
+            replace(GOOD, effects=[Effect("t", 2, "a"), Effect("t", 2, "b")]),
+        ),
+        "a version was left out": ("versions_rise_by_one", with_last(version=6)),
+        "a version came twice": ("versions_rise_by_one", with_last(version=4)),
+        "what is stored is no change": (
+            "versions_rise_by_one",
+            replace(GOOD, stored={"t": (7, "COMPLETED")}, views=()),
+        ),
+        "a task has no history": ("versions_rise_by_one", replace(GOOD, changes=(), views=())),
+        "an attempt was skipped": (
+            "attempts_stay_within_limits",
+            with_changes((COMPLETED[0], *(replace(c, attempt=c.attempt + 1) for c in COMPLETED[1:]))),
+        ),
+        "there were too many attempts": (
+            "attempts_stay_within_limits",
+            with_changes(replace(c, max_attempts=1) for c in COMPLETED),
+        ),
+        "a life brought too many attempts": (
+            "attempts_stay_within_limits",
+            with_changes(
+                (
+                    *FAILED.changes,
+                    *(replace(c, max_attempts=c.max_attempts + 1) for c in RETRIED.changes[3:]),
+                ),
+                RETRIED,
+            ),
+        ),
+        "a life brought no attempts": (
+            "attempts_stay_within_limits",
+            with_changes((*FAILED.changes, replace(RETRIED.changes[3], max_attempts=3)), RETRIED),
+        ),
+        "an attempt that was given back counts": (
+            "attempts_stay_within_limits",
+            with_changes((*RETRIED.changes[:5], replace(RETRIED.changes[5], max_attempts=4)), RETRIED),
+        ),
+        "an attempt that was not given back does not count": (
+            "attempts_stay_within_limits",
+            with_changes((*COMPLETED[:2], replace(COMPLETED[2], max_attempts=4))),
+        ),
+        "an attempt began too early": (
+            "no_attempt_begins_before_it_is_due",
+            with_changes((*COMPLETED[:3], replace(COMPLETED[3], at=at(3.9)), COMPLETED[4])),
+        ),
+        "it failed though it should not": ("it_ends_as_it_must", with_last(status="FAILED")),
+        "it completed though it should not": ("it_ends_as_it_must", with_last(FAILED, status="COMPLETED")),
+        "it failed of something else": ("it_ends_as_it_must", with_last(FAILED, failure_code="EXCEPTION")),
+        "its first life ended as it should not": (
+            "it_ends_as_it_must",
+            with_changes(
+                replace(c, failure_code="EXCEPTION") if c.version == 3 else c for c in RETRIED.changes
+            ),
+        ),
+        "it crashed with attempts left": (
+            "it_ends_as_it_must",
+            with_last(FAILED, failure_code="CRASHED", attempt_outcome="LOST"),
+        ),
+        "a cancellation had no effect": (
+            "it_ends_as_it_must",
+            replace(
+                GOOD, requests=[Request("k", End.SUCCESS, answers=["t"], cancelling=True, cancelled=True)]
+            ),
+        ),
+        "a dead letter is missing": ("dead_letters_are_the_failures", replace(FAILED, letters=())),
+        "the second life's dead letter is missing": (
+            "dead_letters_are_the_failures",
+            replace(RETRIED, letters=[letter(1, 2)]),
+        ),
+        "a dead letter is too many": ("dead_letters_are_the_failures", replace(GOOD, letters=[letter(2, 6)])),
+        "a dead letter was not sent": (
+            "dead_letters_are_the_failures",
+            replace(FAILED, letters=[letter(1, 2, sent=False)]),
+        ),
+        "garbage is gone": ("garbage_is_kept_as_dead_letters", replace(LITTERED, letters=())),
+        "garbage is gone that came after the loss": (
+            "garbage_is_kept_as_dead_letters",
+            replace(LITTERED, letters=(), queue_lost_at=at(0.5)),
+        ),
+        "a message was taken for garbage": ("garbage_is_kept_as_dead_letters", replace(LITTERED, garbage=())),
+        "the queue has not the dead letter": (
+            "the_dead_letter_queue_holds_the_dead_letters",
+            replace(FAILED, dead_messages=()),
+        ),
+        "the queue has not the second life's dead letter": (
+            "the_dead_letter_queue_holds_the_dead_letters",
+            replace(RETRIED, dead_messages=[message(1)], dead_letters_lost_at=at(8)),
+        ),
+        "the queue has it with another attempt": (
+            "the_dead_letter_queue_holds_the_dead_letters",
+            replace(FAILED, dead_messages=[message(1), message(2)]),
+        ),
+        "the queue has it with another reason": (
+            "the_dead_letter_queue_holds_the_dead_letters",
+            replace(FAILED, letters=[letter(1, 2, reason="CRASHED: …")]),
+        ),
+        "the queue has garbage that nobody sent": (
+            "the_dead_letter_queue_holds_the_dead_letters",
+            replace(GOOD, dead_messages=LITTERED.dead_messages),
+        ),
+        "an unfinished task has no dispatch row": (
+            "dispatch_rows_are_the_unfinished",
+            with_changes(COMPLETED[:2]),
+        ),
+        "a finished task has a dispatch row": (
+            "dispatch_rows_are_the_unfinished",
+            replace(GOOD, dispatched=["t"]),
+        ),
+        "a message was acknowledged too early": (
+            "acknowledged_after_it_is_recorded",
+            replace(GOOD, deliveries=[Delivery("t", at(0.5), at(1.5))]),
+        ),
+        "a process was left behind": ("processes_behave", replace(GOOD, processes=["left behind: 7"])),
+    }
+)
 
 
 @pytest.mark.parametrize("name", CASES)
