@@ -9,6 +9,7 @@ TASKS     ?= 250
 FIRST     ?= 1
 ARCH      ?= x86_64
 EXTRA     ?=
+BENCH     ?=
 LAMBDA_PYTHON ?= 3.13
 # Not from the environment: some shells and conda keep a machine's name in a HOST of their own.
 HOST      := 127.0.0.1
@@ -28,11 +29,11 @@ shown   := examples/node_modules/.built
 clients := tests/node/node_modules/.package-lock.json
 all     := $(running) .venv/.dev-installed $(pages) $(shown) $(clients)
 
-.PHONY: help setup run test faults check format lock schema web examples lambda clean
+.PHONY: help setup run test faults check format lock schema web examples lambda bench-live clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
 
 setup: $(all) ## install everything that running, tests and checks need
 
@@ -70,6 +71,10 @@ examples: $(shown) ## build the examples' pages
 lambda: .venv/.dev-installed ## build/lambda.zip (ARCH=x86_64 LAMBDA_PYTHON=3.13 EXTRA=folders of your handlers)
 	@$(python) -m deploy.package build/lambda.zip --arch '$(ARCH)' --python '$(LAMBDA_PYTHON)' $(EXTRA:%=--extra '%')
 
+bench-live: $(running) .venv/.dev-installed ## measure live status beside other servers (BENCH="--only fanout --repeats 1")
+	@$(any_python) web/build.py --optional --install bench/peers/node
+	@exec $(python) -m bench.live $(BENCH)
+
 lock: .venv/.dev-installed ## compile requirements/*.in into hash-pinned lists
 	@for each in run lambda devstack dev emulator node; do \
 		$(python) -m uv pip compile requirements/$$each.in --output-file requirements/$$each.txt --quiet \
@@ -80,7 +85,7 @@ clean: ## remove the environments and caches; your data stays
 	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .venv-node .venv-node.lock
 	@rm -rf build
 	@rm -rf web/node_modules web/dist web/.dist-* web/.build.lock
-	@rm -rf tests/node/node_modules
+	@rm -rf tests/node/node_modules bench/peers/node/node_modules
 	@rm -rf examples/node_modules examples/*/dist examples/*/src/generated examples/.build.lock
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What TaskQL costs, measured beside what one would take instead."""
