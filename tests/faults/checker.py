@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.faults import ways
+from tests.faults import watching, ways
 from tests.faults.evidence import TERMINAL, Change, Delivery, Evidence, Request
 from tests.faults.reading import Accounts, attempts_of, histories, is_lost, requests_of
 
@@ -237,22 +237,6 @@ def dispatch_rows_are_the_unfinished(evidence: Evidence) -> Accounts:
         yield task_id, f"is {evidence.stored.get(task_id)}; dispatch row: {task_id in evidence.dispatched}"
 
 
-def what_is_watched_is_what_is_stored(evidence: Evidence) -> Accounts:
-    """Versions rise, each was stored as shown, a terminal one comes last, and then the stream ends."""
-    stored = {(change.task_id, change.version): change.status for change in evidence.changes}
-    for view in evidence.views:
-        versions = [version for version, _ in view.states]
-        if any(after <= before for before, after in pairwise(versions)):
-            yield view.task_id, f"a watcher saw versions {versions}"
-        for version, status in view.states:
-            if stored.get((view.task_id, version)) != status:
-                yield view.task_id, f"a watcher saw {status} as version {version}, which is not stored"
-        if not view.completed:
-            yield view.task_id, f"a watcher still waits, after {view.states[-1:]}"
-        elif not view.states or view.states[-1][1] not in TERMINAL:
-            yield view.task_id, f"a watcher was dismissed with {view.states[-1:]}"
-
-
 def acknowledged_after_it_is_recorded(evidence: Evidence) -> Accounts:
     """The message that began an attempt is acknowledged only when that attempt is over in PostgreSQL.
 
@@ -289,8 +273,8 @@ RULES: tuple[Callable[[Evidence], Accounts], ...] = (
     garbage_is_kept_as_dead_letters,
     the_dead_letter_queue_holds_the_dead_letters,
     dispatch_rows_are_the_unfinished,
-    what_is_watched_is_what_is_stored,
     acknowledged_after_it_is_recorded,
     processes_behave,
     *ways.RULES,
+    *watching.RULES,
 )

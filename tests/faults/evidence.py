@@ -157,8 +157,20 @@ class View:
     task_id: str
     states: list[tuple[int, str]] = field(default_factory=list)
     """Versions and statuses."""
-    completed: bool = False
-    """The server has completed the subscription."""
+    completed: int = 0
+    """How often the server has completed the subscription."""
+    resumed: list[int] = field(default_factory=list)
+    """How many states it had seen whenever it came back."""
+
+
+@dataclass(slots=True)
+class Following:
+    """What one subscriber was told of all its tasks."""
+
+    connections: list[list[tuple[str, int, str]]] = field(default_factory=list)
+    """Over each of them, the tasks, versions and statuses."""
+    known: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Version and status of each task, by what it was told, and by asking after it had come back."""
 
 
 @dataclass(slots=True)
@@ -193,6 +205,7 @@ class Evidence:
     asks: Sequence[Ask] = ()
     garbage: Sequence[Garbage] = ()
     views: Sequence[View] = ()
+    followings: Sequence[Following] = ()
     deliveries: Sequence[Delivery] = ()
     processes: Sequence[str] = ()
     """What was wrong with processes: a wrong exit code, an unexpected error in a log, one left behind."""

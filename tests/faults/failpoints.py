@@ -1,9 +1,12 @@
 """Points at which a process of ours can be made to die, put into it from outside.
 
-A test arms one by creating a file of its name in a folder; the first process that passes removes the file,
-which only one can, and is gone as by kill -9. The product knows nothing of it.
+And a rest that can be put between two steps.
+
+A test arms a point by creating a file of its name in a folder; the first process that passes removes the
+file, which only one can, and is gone as by kill -9. The product knows nothing of it.
 """
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -15,6 +18,8 @@ from typing import Any
 
 FOLDER = "TASKQL_FAULTS_FAILPOINTS"
 """The variable that names the folder."""
+WELCOME_SECONDS = "TASKQL_FAULTS_WELCOME_SECONDS"
+"""The variable that says for how long the hub rests after each step by which it welcomes watchers."""
 
 
 class Failpoint(Enum):
@@ -41,6 +46,23 @@ def install(folder: Path, role: str) -> None:
         if not module.startswith("consumer") or role == "consumer":
             target = getattr(import_module(module), owner)
             setattr(target, method, mortal(getattr(target, method), folder / failpoint.name))
+
+
+def slow_down_welcomes(seconds: float) -> None:
+    """In an API process: what happens between listening and looking, in either order, has time to happen."""
+    for module, owner, method in (("gql.listening", "Listening", "listen"), ("gql.hub", "Hub", "_look")):
+        target = getattr(import_module(module), owner)
+        setattr(target, method, slow(getattr(target, method), seconds))
+
+
+def slow(method: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    @wraps(method)
+    async def wrapped(*arguments: Any, **options: Any) -> Any:
+        answer = await method(*arguments, **options)
+        await asyncio.sleep(seconds)
+        return answer
+
+    return wrapped
 
 
 def mortal(method: Callable[..., Any], armed: Path) -> Callable[..., Any]:

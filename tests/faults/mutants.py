@@ -26,6 +26,10 @@ async def no_rows(*_: Any, **__: Any) -> int:
     return 0
 
 
+def ignore(*_: Any, **__: Any) -> None:
+    pass
+
+
 async def unsent(self: Any, letters: Any) -> Any:
     return letters
 
@@ -87,6 +91,53 @@ def no_reconcile(role: str) -> None:
         replace("gql.hub", "Hub", "_reconcile", nothing)
 
 
+def no_resync(role: str) -> None:
+    """The hub does not care that events were lost, and never looks whether some were."""
+    no_reconcile(role)
+    if role == "gql":
+        replace("gql.hub", "Hub", "_lose", ignore)
+        replace("gql.hub", "Hub", "_regain", ignore)
+
+
+def snapshot_before_subscribe(role: str) -> None:
+    """Newcomers are shown what PostgreSQL has, and only then does somebody listen.
+
+    The reconcile, which would find within seconds what fell in between, is out too.
+    """
+    no_reconcile(role)
+    if role != "gql":
+        return
+
+    async def welcome(self: Any, newcomers: Any) -> None:
+        for owner, watcher in newcomers:
+            await self._look(owner, [watcher])
+        await self._listening.listen({watcher.watched for _, watcher in newcomers if watcher.watched})
+
+    replace("gql.hub", "Hub", "_welcome", welcome)
+
+
+def no_version_check(role: str) -> None:
+    """Whatever comes is handed on, be it old or known."""
+    if role != "gql":
+        return
+    Task = import_module("taskql.task").Task
+
+    async def tell(self: Any, news: Any) -> None:
+        if isinstance(news, Task):
+            self.task = news
+        elif self.task is not None:
+            self.task = self.task.at(news)
+        else:
+            self._keep_early(news)
+            return
+        self.texts.clear()
+        for watcher in self.watchers:
+            watcher.version = None
+        await self.tell_each(list(self.watchers))
+
+    replace("gql.watched", "Watched", "tell", tell)
+
+
 def no_dead_letters_sent(role: str) -> None:
     """Dead letters are marked as sent, and that is all."""
     replace("taskql.adapters.sqs.sender", "SqsSender", "send_dead_letters", unsent)
@@ -135,6 +186,9 @@ MUTANTS: dict[str, Callable[[str], None]] = {
         acknowledge_before_record,
         retry_without_due_check,
         no_reconcile,
+        no_resync,
+        snapshot_before_subscribe,
+        no_version_check,
         no_dead_letters_sent,
         redrive_without_attempt_check,
         no_order,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from redis.asyncio import Redis
 
 from taskql.devstack import DevStack
 from taskql.devstack.server import Server
@@ -102,6 +103,7 @@ class Nemesis:
             "redis": {
                 "Redis: kill -9": partial(self.kill_server, self._stack.valkey),
                 "Redis: frozen": partial(self.freeze_server, self._stack.valkey),
+                "Redis: all connections cut": self.cut_redis,
             },
         }
 
@@ -250,6 +252,14 @@ class Nemesis:
                 except asyncpg.TooManyConnectionsError:
                     break
             await asyncio.sleep(self._rng.uniform(0.5, 2))
+
+    # ------------------------------------------------------------ Redis
+
+    async def cut_redis(self) -> None:
+        """Events are lost until everybody has connected again."""
+        async with Redis.from_url(self._stack.env["REDIS_URL"]) as redis:
+            for kind in ("normal", "pubsub"):
+                await redis.client_kill_filter(_type=kind, skipme=True)
 
     # ------------------------------------------------------------ any server
 

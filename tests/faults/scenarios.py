@@ -2,13 +2,18 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
+from redis.asyncio import Redis
 
+from taskql.adapters.redis.codec import channel
 from taskql.devstack import DevStack
 from taskql.queues import Queue
 from tests.deployment import START_SECONDS, Process
@@ -18,13 +23,14 @@ from tests.faults.crew import is_up
 from tests.faults.evidence import Ask, DeadMessage, End, Request, View
 from tests.faults.failpoints import Failpoint
 from tests.faults.trial import Stage, gather
-from tests.faults.workload import watch
+from tests.faults.workload import CANCEL, watch
 
 API, CONSUMER = "gql", "consumer"
 LOOK_SECONDS = 0.05
 SCENE_SECONDS = 90.0
 PROMPT = {"TASKQL_VISIBILITY_SECONDS": "2", "TASKQL_HEARTBEAT_SECONDS": "0.5", "TASKQL_RESEND_SECONDS": "1"}
 """The shortest spans that may be set."""
+WELCOME_SECONDS = 3.0
 EXTENDED = """
 SELECT count(*) = 1 FROM tasks t JOIN dispatch d ON d.task_id = t.id
 WHERE t.status = 'PROCESSING' AND d.lease_expires_at > t.updated_at + interval '2.4 s'
@@ -92,6 +98,30 @@ class Scene:
             "mutation Retry($id: ID!) { retryTask(input: {id: $id}) { task { id } } }", id=task_id
         )
         assert answer["retryTask"]["task"]
+
+    async def cancel(self, task_id: str) -> None:
+        for request in self.requests:
+            request.cancelling |= task_id in request.answers
+        answer = await self.stage.deployment.graphql(CANCEL, id=task_id)
+        assert answer["cancelTask"]["task"]
+
+    @asynccontextmanager
+    async def watching(self, task_id: str) -> AsyncIterator[View]:
+        """Afterwards the watcher has time to see the end."""
+        self.views.append(view := View(task_id))
+        watching = asyncio.create_task(watch([self.stage.deployment.ws_url], view, lambda _: None))
+        try:
+            yield view
+            await asyncio.wait([watching], timeout=self.patience_seconds)
+        finally:
+            watching.cancel()
+
+    async def sees(self, view: View, seconds: float = SCENE_SECONDS) -> None:
+        """Wait until the watcher has seen something, for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not view.states:
+                    await asyncio.sleep(LOOK_SECONDS)
 
     async def put_back(self, letter: DeadMessage) -> None:
         self.asks.append(Ask(datetime.now(UTC), letter.task_id, letter.attempt))
@@ -174,16 +204,52 @@ async def a_duplicate_comes_during_the_back_off(scene: Scene) -> None:
 
 async def redis_dies_before_a_watched_task_ends(scene: Scene) -> None:
     await scene.start(API, CONSUMER)
-    view = View(await scene.create(countdown={"steps": 6, "stepSeconds": 0.5}))
-    scene.views.append(view)
-    watching = asyncio.create_task(watch([scene.stage.deployment.ws_url], view, lambda _: None))
-    await scene.until("SELECT count(*) = 1 FROM tasks WHERE status = 'PROCESSING'")
-    scene.stack.valkey.kill()
+    task_id = await scene.create(countdown={"steps": 6, "stepSeconds": 0.5})
     try:
-        await asyncio.wait([watching], timeout=scene.patience_seconds)
+        async with scene.watching(task_id):
+            await scene.until("SELECT count(*) = 1 FROM tasks WHERE status = 'PROCESSING'")
+            scene.stack.valkey.kill()
     finally:
         scene.stack.valkey.start()
-        watching.cancel()
+
+
+async def redis_comes_back_after_a_watched_task_has_ended(scene: Scene) -> None:
+    await scene.start(API, CONSUMER)
+    task_id = await scene.create(countdown={"steps": 6, "stepSeconds": 0.5})
+    async with scene.watching(task_id) as view:
+        await scene.until("SELECT count(*) = 1 FROM tasks WHERE status = 'PROCESSING'")
+        await scene.sees(view)
+        scene.stack.valkey.kill()
+        try:
+            await scene.until("SELECT count(*) = 1 FROM tasks WHERE status = 'COMPLETED'")
+        finally:
+            scene.stack.valkey.start()
+
+
+async def a_task_ends_while_its_watcher_is_welcomed(scene: Scene) -> None:
+    """Each step of a welcome is slow: see SETTINGS."""
+    await scene.start(API)
+    task_id = await scene.create(leaveMark={})
+    async with scene.watching(task_id) as view:
+        await scene.sees(view, WELCOME_SECONDS / 2)  # the mutant has looked by now, or nobody has
+        await scene.cancel(task_id)
+
+
+async def events_come_again(scene: Scene) -> None:
+    """Each of them twice, and the first one after every other."""
+    await scene.start(API, CONSUMER)
+    task_id = await scene.create(countdown={"steps": 4, "stepSeconds": 0.5})
+    async with Redis.from_url(scene.stack.env["REDIS_URL"]) as redis, redis.pubsub() as heard:
+        await heard.subscribe(name := channel(UUID(task_id)))
+        async with scene.watching(task_id) as view:
+            events: list[bytes] = []
+            until = time.monotonic() + scene.patience_seconds
+            while not view.completed and time.monotonic() < until:
+                message = await heard.get_message(ignore_subscribe_messages=True, timeout=LOOK_SECONDS)
+                if message and message["data"] not in events:
+                    events.append(message["data"])
+                    for event in (events[-1], events[0]):
+                        await redis.publish(name, event)
 
 
 async def a_task_fails(scene: Scene) -> None:
@@ -230,6 +296,9 @@ SCENARIOS: dict[str, Scenario] = {
     "acknowledge_before_record": a_task_runs,
     "retry_without_due_check": a_duplicate_comes_during_the_back_off,
     "no_reconcile": redis_dies_before_a_watched_task_ends,
+    "no_resync": redis_comes_back_after_a_watched_task_has_ended,
+    "snapshot_before_subscribe": a_task_ends_while_its_watcher_is_welcomed,
+    "no_version_check": events_come_again,
     "no_dead_letters_sent": a_task_fails,
     "redrive_without_attempt_check": an_old_dead_letter_comes_back,
     "no_order": tasks_are_asked_for_in_every_way,
@@ -238,3 +307,7 @@ SCENARIOS: dict[str, Scenario] = {
     "no_idempotency": tasks_are_asked_for_in_every_way,
 }
 """By mutant, the scene that finds it."""
+SETTINGS: dict[Scenario, Mapping[str, str]] = {
+    a_task_ends_while_its_watcher_is_welcomed: {failpoints.WELCOME_SECONDS: str(WELCOME_SECONDS)},
+}
+"""What a scene needs besides."""

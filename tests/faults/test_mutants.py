@@ -16,8 +16,10 @@ from tests.faults.mutants import MUTANTS
 from tests.faults.scenarios import (
     PROMPT,
     SCENARIOS,
+    SETTINGS,
     Scenario,
     Scene,
+    redis_comes_back_after_a_watched_task_has_ended,
     redis_dies_before_a_watched_task_ends,
 )
 from tests.faults.trial import alone, stage
@@ -33,7 +35,10 @@ CAUGHT_BY = {
     "no_dispatch_row": "accepted_is_kept",
     "acknowledge_before_record": "acknowledged_after_it_is_recorded",
     "retry_without_due_check": "no_attempt_begins_before_it_is_due",
-    "no_reconcile": "what_is_watched_is_what_is_stored",
+    "no_reconcile": "a_watch_completes_once",
+    "no_resync": "a_watch_completes_once",
+    "snapshot_before_subscribe": "a_watch_completes_once",
+    "no_version_check": "what_is_watched_is_what_is_stored",
     "no_dead_letters_sent": "the_dead_letter_queue_holds_the_dead_letters",
     "redrive_without_attempt_check": "another_life_is_asked_for",
     "no_order": "order_is_kept",
@@ -45,9 +50,16 @@ CAUGHT_BY = {
 Play = tuple[Scenario, str | None]
 """A scenario, and the mutant that plays it; None: the product itself, once for all its mutants."""
 Plays = dict[Play, Future[list[Violation]]]
-PLAYS: dict[Play, None] = {(SCENARIOS[name], each): None for name in SCENARIOS for each in (name, None)}
+WITHOUT = {"snapshot_before_subscribe": "no_reconcile"}
+"""What a mutant takes out besides: that alone does no harm in its scene."""
+PLAYS: dict[Play, None] = {
+    (SCENARIOS[name], each): None for name in SCENARIOS for each in (name, None, WITHOUT.get(name, name))
+}
 
-BREAK_SERVICES = {redis_dies_before_a_watched_task_ends}
+BREAK_SERVICES = {
+    redis_dies_before_a_watched_task_ends,
+    redis_comes_back_after_a_watched_task_has_ended,
+}
 """The scenarios that need services of their own."""
 
 
@@ -79,7 +91,7 @@ def begin(stack: DevStack, folder: Path, scenario: Scenario, mutant: str | None)
 
 
 async def play(stack: DevStack, folder: Path, scenario: Scenario, mutant: str | None) -> list[Violation]:
-    settings = PROMPT if mutant is None else {**PROMPT, mutants.MUTANT: mutant}
+    settings = {**PROMPT, **SETTINGS.get(scenario, {})} | ({mutants.MUTANT: mutant} if mutant else {})
     patience = PATIENCE_SECONDS if mutant is None else MUTANTS_PATIENCE_SECONDS
     async with stage(stack, folder, settings=settings) as here:
         scene = Scene(here, stack, patience)
@@ -96,3 +108,8 @@ def test_a_mutant_is_caught(plays: Plays, name: str) -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_product_itself_ends_the_same_scenario_well(plays: Plays, name: str) -> None:
     assert plays[SCENARIOS[name], None].result() == []
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_mutant_is_not_caught_for_what_it_takes_out_besides(plays: Plays, name: str) -> None:
+    assert plays[SCENARIOS[name], WITHOUT[name]].result() == []

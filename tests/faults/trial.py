@@ -16,6 +16,7 @@ from tests.deployment import QUICK, ROOT, Deployment
 from tests.faults import failpoints, kinds, mutants
 from tests.faults.checker import Violation, violations
 from tests.faults.crew import NAME, Crew
+from tests.faults.crowd import Crowd
 from tests.faults.evidence import Effect, Evidence, Request, View
 from tests.faults.history import History, connected
 from tests.faults.nemesis import Nemesis
@@ -150,18 +151,28 @@ async def trial(
         rng = random.Random(f"{seed} workload")
         workload = Workload(here.deployment, crew.addresses, tasks, seconds, rng)
         nemesis = Nemesis(stack, here.deployment, crew, here.proxy, here.armory, seed)
-        async with crew.kept_up():
-            async with asyncio.TaskGroup() as both:
-                both.create_task(workload.run(time.monotonic() + seconds + SETTLE_SECONDS))
-                both.create_task(nemesis.rage(seconds))
+        crowd = Crowd(crew.addresses, workload.requests, seconds, random.Random(f"{seed} crowd"))
+        async with crew.kept_up(), crowd.following():
+            give_up = time.monotonic() + seconds + SETTLE_SECONDS
+            async with asyncio.TaskGroup() as together:
+                together.create_task(workload.run(give_up))
+                together.create_task(crowd.run(give_up))
+                together.create_task(nemesis.rage(seconds))
             async with connected(here.deployment) as history:
                 here.history = history  # the old connection has not survived
                 await here.settled(SETTLE_SECONDS)
+                await crowd.knows(await history.stored())
         await crew.dismiss()
         async with connected(here.deployment) as history:
             here.history = history
             evidence = replace(
-                await gather(here, workload.requests, workload.views, crew.faults + workload.errors),
+                await gather(
+                    here,
+                    workload.requests,
+                    workload.views + crowd.views,
+                    crew.faults + workload.errors + crowd.errors,
+                ),
+                followings=crowd.followings,
                 batches=workload.batches,
                 asks=workload.asks,
                 garbage=workload.garbage,
@@ -176,7 +187,7 @@ async def trial(
         asked=len(evidence.requests),
         tasks=len(evidence.stored),
         attempts=sum(changes[-1].attempt for changes in histories(evidence).values()),
-        watchers=len(evidence.views),
+        watchers=len(evidence.views) + len(evidence.followings),
         ways=ways_taken(evidence),
         violations=violations(evidence),
     )

@@ -193,6 +193,7 @@ async def watch(ws_urls: Sequence[str], view: View, note: Callable[[list[Any]], 
     while not view.completed:
         try:
             async with subscriber(next(urls)) as watcher:
+                view.resumed.append(len(view.states))
                 seen = view.states[-1][0] if view.states else None
                 async for result in watcher.results(WATCH, id=view.task_id, afterVersion=seen):
                     if errors := result.get("errors"):
@@ -201,11 +202,11 @@ async def watch(ws_urls: Sequence[str], view: View, note: Callable[[list[Any]], 
                     state = result["data"]["taskStatus"]
                     view.states.append((state["version"], state["status"]))
                 else:
-                    view.completed = True
+                    view.completed += 1
         except OperationError as error:
             note(error.args[0])
         except (OSError, TimeoutError, websockets.WebSocketException):
             pass  # the API is away, or went away
         if view.states and view.states[-1][1] in TERMINAL:
-            view.completed = True  # its connection broke after the last word
+            view.completed = 1  # or its connection broke after the last word
         await asyncio.sleep(PAUSE_SECONDS)

@@ -21,6 +21,8 @@ def intrude(role: str) -> None:
 
     if folder := os.environ.get(failpoints.FOLDER):
         failpoints.install(Path(folder), role)
+    if role == "gql" and (seconds := os.environ.get(failpoints.WELCOME_SECONDS)):
+        failpoints.slow_down_welcomes(float(seconds))
     if mutant := os.environ.get(mutants.MUTANT):
         mutants.install(mutant, role)
     sys.path.pop(0)
