@@ -1,0 +1,68 @@
+"""What TaskQL needs of the outside: narrow protocols, each with one conformance suite in tests/contract/.
+
+Rules for every adapter: `owner` is in the WHERE of every client's request; time is the database's; an outage
+raises `Unavailable`, and the same call may be made again.
+"""
+
+from taskql.ports.events import EventSink, EventSource, Hearing, SnapshotCache
+from taskql.ports.leases import (
+    Claim,
+    Claimed,
+    Finished,
+    LeasedElsewhere,
+    LeaseStore,
+    NoHandler,
+    NotDue,
+    Unknown,
+)
+from taskql.ports.messages import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message, MessageReceiver, MessageSender
+from taskql.ports.requests import (
+    Conflict,
+    Created,
+    Creation,
+    Dispatch,
+    Existing,
+    Newer,
+    NotStored,
+    Outbox,
+    Revived,
+    TaskControl,
+    TaskStore,
+)
+from taskql.ports.upkeep import DeadLetter, DeadLetterStore, DispatchStore, QueueFigures, QueueStore
+
+__all__ = [
+    "MAX_POLL_SECONDS",
+    "SQS_MAX_BATCH",
+    "Claim",
+    "Claimed",
+    "Conflict",
+    "Created",
+    "Creation",
+    "DeadLetter",
+    "DeadLetterStore",
+    "Dispatch",
+    "DispatchStore",
+    "EventSink",
+    "EventSource",
+    "Existing",
+    "Finished",
+    "Hearing",
+    "LeaseStore",
+    "LeasedElsewhere",
+    "Message",
+    "MessageReceiver",
+    "MessageSender",
+    "Newer",
+    "NoHandler",
+    "NotDue",
+    "NotStored",
+    "Outbox",
+    "QueueFigures",
+    "QueueStore",
+    "Revived",
+    "SnapshotCache",
+    "TaskControl",
+    "TaskStore",
+    "Unknown",
+]
