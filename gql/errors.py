@@ -162,3 +162,7 @@ def located_like(error: GraphQLError, message: str, extensions: dict[str, Any]) 
 def printable(text: str) -> str:
     """The text as valid Unicode of bounded length: messages quote what clients sent, whatever it was."""
     return text[:MAX_MESSAGE_CHARS].encode("utf-8", "backslashreplace").decode()
+
+
+def going_away() -> Unavailable:
+    return Unavailable("This server is stopping; subscribe again.")

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+from gql.errors import going_away
 from gql.feed import Feed, Pace, Store
-from taskql.errors import Unavailable
 from taskql.listing import TaskFilter
 from taskql.ports import EventSource
 from taskql.task import Task, TaskEvent
@@ -99,7 +99,3 @@ class Feeds:
             feed.begun.set()
             if self._feeds.get(feed.owner) is feed:
                 del self._feeds[feed.owner]
-
-
-def going_away() -> Unavailable:
-    return Unavailable("This server is stopping; subscribe again.")

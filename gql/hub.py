@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
+from gql.errors import going_away
 from gql.listening import Listening, chunks
 from gql.watched import Reader, Watched, Watcher, not_found
 from taskql.errors import NotFound, Unavailable
@@ -257,7 +258,3 @@ class Hub:
 def end(watchers: Collection[Watcher], error: Exception) -> None:
     for watcher in list(watchers):
         watcher.end(error)
-
-
-def going_away() -> Unavailable:
-    return Unavailable("This server is stopping; subscribe again.")

@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import strawberry
 
-from gql.errors import BadUserInput
-from gql.feeds import going_away
+from gql.errors import BadUserInput, going_away
 from taskql.errors import Unavailable
 from taskql.ports import QueueFigures, QueueStore
 from taskql.waiting import wait_for
