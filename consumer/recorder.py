@@ -50,8 +50,8 @@ class Recorder:
 
     async def _write(self, lease: Lease, outcome: Outcome) -> TaskEvent | None:
         match outcome:
-            case Succeeded(result):
-                return await self._leases.complete(lease, result)
+            case Succeeded(result, follow_ups):
+                return (await self._leases.complete(lease, result, follow_ups=follow_ups)).event
             case Retry(failure, delay):
                 return await self._leases.retry(lease, failure, delay)
             case Failed(failure):

@@ -6,9 +6,9 @@ from gql.inputs import CreateTaskInput
 from gql.kinds import Kinds
 from gql.payloads import CreateTaskPayload
 from gql.user_errors import INPUT, idempotency_conflict, invalid, not_stored
+from taskql.creation import DEFAULT_KIND, CreateRequest
 from taskql.errors import InvalidInput
 from taskql.ports import Conflict, Created, Creation, Existing, NotStored
-from taskql.service import DEFAULT_KIND, CreateRequest
 from taskql.task import JSON
 
 

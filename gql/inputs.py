@@ -10,14 +10,14 @@ from strawberry.types.arguments import InputContext
 from gql.enums import TaskPriority, TaskStatus
 from gql.errors import BadUserInput
 from gql.scalars import checked_text
-from taskql.listing import TaskFilter as Filter
-from taskql.service import (
+from taskql.creation import (
     MAX_IDEMPOTENCY_KEY_CHARS,
     MAX_ORDERING_KEY_CHARS,
     MAX_TAG_CHARS,
     MAX_TAGS,
     MAX_TASKS_AT_ONCE,
 )
+from taskql.listing import TaskFilter as Filter
 from taskql.task import JSON
 
 MAX_TITLE_CONTAINS_CHARS = 255

@@ -29,9 +29,9 @@ from gql.payloads import (
 from gql.request import MAX_REQUEST_BYTES
 from gql.scalars import parse_task_id
 from gql.user_errors import INPUT, UserError, invalid, refusal
+from taskql.creation import MAX_TASKS_AT_ONCE
 from taskql.errors import InvalidInput, Refusal
 from taskql.listing import TaskFilter as Filter
-from taskql.service import MAX_TASKS_AT_ONCE
 
 
 @strawberry.type(description="What changes something.")

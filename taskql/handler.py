@@ -46,6 +46,7 @@ class Handler:
     max_attempts: int
     timeout: timedelta
     process: bool
+    failures: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_input", TypeAdapter(self.input_model or dict[str, Any]))

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from taskql.task import JSON, Failure
+from taskql.task import JSON, Failure, NewTask
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The handler returned; `result` is what it returned, as JSON."""
+    """The handler returned `result`, as JSON, and asked for the tasks in `follow_ups`."""
 
     result: JSON
+    follow_ups: tuple[NewTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

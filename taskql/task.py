@@ -22,11 +22,15 @@ MAX_FAILURE_CHARS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt or a task failed. `message` is safe to show to the task's owner."""
+    """Why an attempt or a task failed. `message` is safe to show to the task's owner.
+
+    `detail` holds a declared failure's fields, and its name as `__typename`; attempts don't keep it.
+    """
 
     code: str
     message: str
     retryable: bool
+    detail: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEvent:
-    """All that changes in a task's life, at one version, and whose it is. Travels over Redis."""
+    """All that changes in a task's life, at one version, and whose it is. Travels over Redis.
+
+    A result that is too large for PostgreSQL is not in `result`, but where `result_location` says.
+    """
 
     id: UUID
     owner: str
@@ -61,6 +68,7 @@ class TaskEvent:
     attempts: tuple[Attempt, ...]
     progress: Progress | None
     result: JSON
+    result_location: str | None = None
     failure: Failure | None
     expires_at: datetime | None
     updated_at: datetime

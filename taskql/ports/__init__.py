@@ -8,6 +8,7 @@ from taskql.ports.events import EventSink, EventSource, Hearing, SnapshotCache
 from taskql.ports.leases import (
     Claim,
     Claimed,
+    Completion,
     Finished,
     LeasedElsewhere,
     LeaseStore,
@@ -29,6 +30,7 @@ from taskql.ports.requests import (
     TaskControl,
     TaskStore,
 )
+from taskql.ports.results import ResultStore
 from taskql.ports.upkeep import DeadLetter, DeadLetterStore, DispatchStore, QueueFigures, QueueStore
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "SQS_MAX_BATCH",
     "Claim",
     "Claimed",
+    "Completion",
     "Conflict",
     "Created",
     "Creation",
@@ -60,6 +63,7 @@ __all__ = [
     "Outbox",
     "QueueFigures",
     "QueueStore",
+    "ResultStore",
     "Revived",
     "SnapshotCache",
     "TaskControl",

@@ -1,14 +1,14 @@
 """What workers do: claims, and the transitions of a leased attempt."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from taskql.ports.requests import Revived
+from taskql.ports.requests import Created, Revived
 from taskql.queues import Queue
-from taskql.task import JSON, Failure, Lease, Progress, Task, TaskEvent
+from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,14 @@ class Unknown:
     """No task has that id: the message is not ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A task that is COMPLETED, and those that were stored with its outcome."""
+
+    event: TaskEvent
+    created: Sequence[Created] = ()
+
+
 Claim = Claimed | Finished | LeasedElsewhere | NotDue | NoHandler | Unknown
 
 
@@ -72,7 +80,11 @@ class LeaseStore(Protocol):
 
     async def progress(self, lease: Lease, progress: Progress) -> TaskEvent: ...
 
-    async def complete(self, lease: Lease, result: JSON) -> TaskEvent: ...
+    async def complete(
+        self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
+    ) -> Completion:
+        """COMPLETED, and the follow-ups stored, or neither. A result kept elsewhere is None here."""
+        ...
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent: ...
 

@@ -162,7 +162,7 @@ async def test_a_sending_whose_task_has_finished_changes_nothing(db: Database) -
     [task_id] = await unsent(db)
     dispatches = await db.dispatch.reserve_due(1)
     claim = await db.claim(task_id)
-    done = await db.leases.complete(claim.lease, None)
+    done = (await db.leases.complete(claim.lease, None)).event
     await db.dispatch.mark_sent([*dispatches, Dispatch(uuid4(), QUEUE, 0)])
     assert await db.row(task_id) is None
     assert (await db.task(task_id)).version == done.version

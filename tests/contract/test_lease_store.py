@@ -43,11 +43,16 @@ NOW = timedelta(0)
 TASKS_WATCHED = 40
 LONGEST_WAIT_SECONDS = 60
 
+
+async def complete(leases: LeaseStore, lease: Lease) -> TaskEvent:
+    return (await leases.complete(lease, {"outputData": "stale"})).event
+
+
 Write = Callable[[LeaseStore, Lease], Awaitable[TaskEvent | None]]
 WRITES: dict[str, Write] = {
     "extend": lambda leases, lease: leases.extend(lease, MINUTE),
     "progress": lambda leases, lease: leases.progress(lease, Progress(0.5)),
-    "complete": lambda leases, lease: leases.complete(lease, {"outputData": "stale"}),
+    "complete": complete,
     "retry": lambda leases, lease: leases.retry(lease, FAILURE, NOW),
     "fail": lambda leases, lease: leases.fail(lease, FAILURE),
     "release": lambda leases, lease: leases.release(lease),
@@ -269,7 +274,7 @@ async def test_outcomes_heartbeats_progress_and_rescue_at_a_time_never_deadlock(
 async def test_complete_stores_the_result_and_ends_the_task(db: Database) -> None:
     claim = await db.claimed()
     result = {"outputData": "cba", "ä": [1.5, None, "🚀"]}
-    event = await db.leases.complete(claim.lease, result)
+    event = (await db.leases.complete(claim.lease, result)).event
     assert (event.status, event.version, event.result) == (TaskStatus.COMPLETED, 3, result)
     assert event.finished_at == event.updated_at
     [attempt] = event.attempts
@@ -292,7 +297,7 @@ async def test_any_json_is_a_result(db: Database, result: Any) -> None:
 async def test_progress_stays_on_a_task_that_completes(db: Database) -> None:
     lease = (await db.claimed()).lease
     await db.leases.progress(lease, Progress(1.0, "all of it"))
-    assert (await db.leases.complete(lease, None)).progress == Progress(1.0, "all of it")
+    assert (await db.leases.complete(lease, None)).event.progress == Progress(1.0, "all of it")
 
 
 async def test_fail_stores_the_failure_with_a_dead_letter(db: Database) -> None:
@@ -423,7 +428,7 @@ async def test_versions_have_no_gaps_and_times_never_go_back(db: Database) -> No
         seen.append(await db.leases.progress(claim.lease, Progress(0.5)))
         seen.append(await db.leases.retry(claim.lease, FAILURE, NOW))
     claim = await db.claim(task_id)
-    seen += [claim.task, await db.leases.complete(claim.lease, None)]
+    seen += [claim.task, (await db.leases.complete(claim.lease, None)).event]
     assert [event.version for event in seen] == list(range(1, len(seen) + 1))
     assert [event.updated_at for event in seen] == sorted(event.updated_at for event in seen)
 

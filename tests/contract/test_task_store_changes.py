@@ -68,7 +68,7 @@ async def test_changes_of_every_sort_are_found_in_their_order(db: Database) -> N
     moment = await db.value("SELECT clock_timestamp()")
     changed = [
         await db.control.cancel(OWNER, cancelled.id),
-        await db.leases.complete((await db.claim(done.id)).lease, {}),
+        (await db.leases.complete((await db.claim(done.id)).lease, {})).event,
         await db.leases.fail((await db.claim(failed.id)).lease, NO),
         await db.leases.retry((await db.claim(retried.id)).lease, NO, MINUTE),
         await db.leases.progress((await db.claim(moved.id)).lease, Progress(0.5)),

@@ -16,10 +16,10 @@ from taskql.errors import Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.message import encode
-from taskql.ports import Claim, Claimed, Dispatch, Message, Revived
+from taskql.ports import Claim, Claimed, Completion, Dispatch, Message, Revived
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry
-from taskql.task import JSON, Failure, Lease, Progress, Task, TaskEvent
+from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -158,9 +158,11 @@ class Outside:
         self.note("progress", progress)
         return a_task(lease.task_id)
 
-    async def complete(self, lease: Lease, result: JSON) -> TaskEvent:
+    async def complete(
+        self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
+    ) -> Completion:
         self.note("complete", lease, result)
-        return a_task(lease.task_id)
+        return Completion(a_task(lease.task_id))
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent:
         self.note("retry", lease, failure)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from taskql.creation import MAX_TASKS_AT_ONCE, request_hash
 from taskql.errors import Unavailable
 from taskql.ports import Conflict, Existing, NotStored
-from taskql.service import MAX_TASKS_AT_ONCE, request_hash
 from tests.unit.stub_api import MISSING_ID, STORED, StubApi, code
 
 CREATE = """

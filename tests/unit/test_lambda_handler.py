@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,11 +24,21 @@ from taskql.errors import StartupError, Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.message import encode
-from taskql.ports import Claim, Claimed, Dispatch, Finished, LeasedElsewhere, Message, Revived, Unknown
+from taskql.ports import (
+    Claim,
+    Claimed,
+    Completion,
+    Dispatch,
+    Finished,
+    LeasedElsewhere,
+    Message,
+    Revived,
+    Unknown,
+)
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry
 from taskql.settings import Settings
-from taskql.task import JSON, Failure, Lease, Task
+from taskql.task import JSON, Failure, Lease, NewTask, Task
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 SETTINGS = {
@@ -105,9 +115,11 @@ class Outside:
     async def held(self, leases: Collection[Lease]) -> set[Lease]:
         return set() if self.all_is_lost else set(leases)
 
-    async def complete(self, lease: Lease, result: JSON) -> Task:
+    async def complete(
+        self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
+    ) -> Completion:
         self.log.append(("complete", lease.task_id))
-        return a_task(lease.task_id, self.kinds)
+        return Completion(a_task(lease.task_id, self.kinds))
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> Task:
         self.log.append(("retry", (lease.task_id, failure.code)))

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from taskql.creation import request_hash
 from taskql.lifecycle import TaskStatus
 from taskql.listing import TaskFilter
 from taskql.ports import Conflict, Existing
 from taskql.queues import TaskPriority
-from taskql.service import request_hash
 from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi, code
 
 CREATE = """

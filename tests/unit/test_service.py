@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from taskql import TaskContext, handler
+from taskql.creation import MAX_INPUT_BYTES, CreateRequest, request_hash
 from taskql.errors import InvalidInput, NotFinished, Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
@@ -19,7 +20,7 @@ from taskql.listing import Page, PageRequest, TaskFilter
 from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry, load_registry
-from taskql.service import MAX_INPUT_BYTES, CreateRequest, TaskService, request_hash
+from taskql.service import TaskService
 from taskql.storable import UNSTORABLE_NUMBER, UNSTORABLE_TEXT, json_size
 from taskql.task import NewTask, Task, TaskEvent
 from tests.unit.stub_api import StubControl

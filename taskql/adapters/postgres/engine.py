@@ -92,6 +92,15 @@ async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         raise
 
 
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for the rare change that takes more than one statement: all of them, or none."""
+    async with connection(engine) as opened:
+        await opened.execution_options(isolation_level="READ COMMITTED")
+        async with opened.begin():
+            yield opened
+
+
 async def is_reachable(engine: AsyncEngine) -> bool:
     try:
         async with asyncio.timeout(CONNECT_SECONDS), connection(engine) as opened:

@@ -4,7 +4,7 @@ Every transition is fenced: it takes effect only while its attempt is the one th
 locked first and carries the fence; `at` is the moment of the change, on the database's clock.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
 
-from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.engine import compact_json, connection, transaction
 from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
@@ -25,13 +25,23 @@ from taskql.adapters.postgres.tables import (
     failure_json,
     task_from,
 )
-from taskql.adapters.postgres.tasks import due
+from taskql.adapters.postgres.tasks import due, insert
 from taskql.errors import LeaseLost
 from taskql.message import encode
-from taskql.ports import Claim, Claimed, Finished, LeasedElsewhere, NoHandler, NotDue, Revived, Unknown
+from taskql.ports import (
+    Claim,
+    Claimed,
+    Completion,
+    Finished,
+    LeasedElsewhere,
+    NoHandler,
+    NotDue,
+    Revived,
+    Unknown,
+)
 from taskql.queues import Queue
 from taskql.storable import storable
-from taskql.task import JSON, MAX_ATTEMPTS_KEPT, Failure, Lease, Progress, TaskEvent
+from taskql.task import JSON, MAX_ATTEMPTS_KEPT, Failure, Lease, NewTask, Progress, TaskEvent
 
 PUT_OFF_SECONDS = 10
 """How long a task waits that came to a worker which does not know its kind."""
@@ -49,7 +59,7 @@ OPEN_ATTEMPT = f"""
 CLOSE_ATTEMPT = """
     attempts = jsonb_set(t.attempts, '{-1}', (t.attempts -> -1) || jsonb_build_object(
         'finished_at', mine.at, 'outcome', CAST(:attempt_outcome AS text),
-        'failure', CAST(:failure AS jsonb)))
+        'failure', CAST(:failure AS jsonb) - 'detail'))
 """
 
 CLAIM = text(f"""
@@ -108,7 +118,7 @@ COMPLETE = text(f"""
 WITH mine AS (DELETE FROM dispatch d {HELD} RETURNING d.task_id, clock_timestamp() AS at)
 UPDATE tasks t
 SET status = 'COMPLETED', outcome = 'COMPLETED', version = t.version + 1, result = CAST(:result AS json),
-    updated_at = mine.at, finished_at = mine.at, {CLOSE_ATTEMPT}
+    result_location = :location, updated_at = mine.at, finished_at = mine.at, {CLOSE_ATTEMPT}
 FROM mine WHERE t.id = mine.task_id
 RETURNING {EVENT_SQL}
 """).columns(*EVENT_COLUMNS)
@@ -178,12 +188,24 @@ class PostgresLeases:
         shown = compact_json({"fraction": progress.fraction, "message": progress.message})
         return event_from(await self._fenced(PROGRESS, lease, progress=shown))
 
-    async def complete(self, lease: Lease, result: JSON) -> TaskEvent:
-        return event_from(
-            await self._fenced(
-                COMPLETE, lease, result=compact_json(result), attempt_outcome="COMPLETED", failure=None
-            )
-        )
+    async def complete(
+        self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
+    ) -> Completion:
+        values = {
+            "id": lease.task_id,
+            "attempt": lease.attempt,
+            "result": compact_json(result),
+            "location": location,
+            "attempt_outcome": "COMPLETED",
+            "failure": None,
+        }
+        if not follow_ups:
+            async with connection(self._engine) as opened:
+                return Completion(await _completed(opened, lease, values))
+        async with transaction(self._engine) as opened:
+            event = await _completed(opened, lease, values)
+            created = await insert(opened, follow_ups)
+        return Completion(event, [created[index] for index in range(len(follow_ups))])
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent:
         return event_from(
@@ -242,9 +264,18 @@ class PostgresLeases:
         async with connection(self._engine) as opened:
             found = await opened.execute(statement, {"id": lease.task_id, "attempt": lease.attempt, **values})
             row = found.mappings().one_or_none()
-        if row is None:
-            raise LeaseLost(f"attempt {lease.attempt} of task {lease.task_id} is no longer this worker's")
-        return row
+        return _held(row, lease)
+
+
+async def _completed(opened: AsyncConnection, lease: Lease, values: Mapping[str, Any]) -> TaskEvent:
+    found = await opened.execute(COMPLETE, values)
+    return event_from(_held(found.mappings().one_or_none(), lease))
+
+
+def _held(row: RowMapping | None, lease: Lease) -> RowMapping:
+    if row is None:
+        raise LeaseLost(f"attempt {lease.attempt} of task {lease.task_id} is no longer this worker's")
+    return row
 
 
 async def _missed(opened: AsyncConnection, task_id: UUID, kinds: Collection[str]) -> Claim:

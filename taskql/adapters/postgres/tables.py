@@ -38,6 +38,7 @@ tasks = Table(
     Column("attempts", JSONB, nullable=False),
     Column("progress", JSONB),
     Column("result", JSON),
+    Column("result_location", Text),
     Column("failure", JSONB),
     Column("run_at", timestamp),
     Column("expires_at", timestamp),
@@ -114,4 +115,8 @@ def in_utc(moment: datetime | None) -> datetime | None:
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:
-    return asdict(failure)
+    """As it is stored for a task; of an attempt, `CLOSE_ATTEMPT` leaves the detail out."""
+    found = asdict(failure)
+    if failure.detail is None:
+        del found["detail"]
+    return found

@@ -152,7 +152,7 @@ class PostgresTasks:
             # A holder of a key can be deleted between the insert and the look-up: then the key is free again.
             while missing := [index for index in range(len(tasks)) if index not in creations]:
                 wanted = [tasks[index] for index in missing]
-                stored = await _insert(opened, wanted)
+                stored = await insert(opened, wanted)
                 holders = {} if len(stored) == len(wanted) else await _holders(opened, wanted)
                 for place, index in enumerate(missing):
                     if place in stored:
@@ -237,7 +237,7 @@ class PostgresTasks:
         return bool(await self._rows(select(tasks.c.id).where(*conditions, ~condition).limit(1)))
 
 
-async def _insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:
+async def insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:
     """Store what meets no idempotency key; the creations by their place in `new`."""
     rows = await opened.execute(
         CREATE,
