@@ -20,12 +20,11 @@ from gql.queues import LiveQueues
 from gql.request import Refused
 from gql.schema import build_schema
 from gql.view import GraphQLView
+from gql.viewer import LOCAL
 from taskql.bootstrap import ApiServices
 
 FULL_COLLECTION_EVERY = 100
 """So many smaller ones at least; Python's own default is 10."""
-LOCAL_OWNER = "local"
-"""Whose tasks all are while there is no authentication."""
 
 
 class Api:
@@ -49,7 +48,7 @@ class Api:
 
     def _new_context(self, request: Request | WebSocket) -> Context:
         return Context(
-            owner=LOCAL_OWNER,
+            viewer=LOCAL,
             service=self._services.service,
             hub=self._hub,
             dead_letters=self._services.dead_letters,

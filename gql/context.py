@@ -19,6 +19,7 @@ from graphql import (
 )
 
 from gql.queues import LiveQueues
+from gql.viewer import Viewer
 from taskql.listing import TaskFilter
 from taskql.ports import DeadLetterStore
 from taskql.service import TaskService
@@ -48,12 +49,16 @@ class Feeds(Protocol):
 class Context:
     """Who asks, and the parts that answer. All operations of one WebSocket share it."""
 
-    owner: str
+    viewer: Viewer
     service: TaskService
     hub: Hub
     dead_letters: DeadLetterStore
     feeds: Feeds
     queues: LiveQueues
+
+    @property
+    def owner(self) -> str:
+        return self.viewer.owner
 
 
 class Info(strawberry.Info[Context, Mapping[str, Any]]):

@@ -13,6 +13,7 @@ from strawberry.types import ExecutionResult
 from gql.context import Context
 from gql.queues import LiveQueues
 from gql.schema import Schema, build_schema
+from gql.viewer import Scope, Viewer
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
 from taskql.ports import (
@@ -248,6 +249,11 @@ def shipped() -> Schema:
     return build_schema(load_registry())
 
 
+def viewer(owner: str) -> Viewer:
+    """Somebody who may do all that clients do, and has no end."""
+    return Viewer(owner, frozenset({Scope.READ, Scope.WRITE}))
+
+
 class StubApi:
     """A schema to execute documents with, and the parts that were asked."""
 
@@ -261,7 +267,9 @@ class StubApi:
         service = TaskService(self.store, self.control, NoEvents(), self.registry, NoOutbox())
         self.feeds = StubFeeds()
         self.queues = StubQueues()
-        self.context = Context("alice", service, self.hub, StubLetters(), self.feeds, LiveQueues(self.queues))
+        self.context = Context(
+            viewer("alice"), service, self.hub, StubLetters(), self.feeds, LiveQueues(self.queues)
+        )
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:
         return await self.schema.execute(document, variables, self.context)

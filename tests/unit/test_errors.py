@@ -10,7 +10,7 @@ from graphql import GraphQLError
 from gql.errors import format_error, presented
 from taskql.errors import NotFound, Unavailable
 from taskql.lifecycle import TaskStatus
-from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi, StubHub, code
+from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, StubApi, StubHub, code, viewer
 
 ONE_TASK = f'{{task(id: "{TASK_ID}") {{id}}}}'
 WATCH = "subscription ($id: ID!, $after: Int) {watched: taskStatus(id: $id, afterVersion: $after) {version}}"
@@ -156,7 +156,7 @@ async def test_missing_and_foreign_tasks_are_null_alike() -> None:
         "task": None,
         "node": None,
     }
-    api.context = replace(api.context, owner="bob")
+    api.context = replace(api.context, viewer=viewer("bob"))
     assert await api.data(ONE_TASK) == {"task": None}
 
 

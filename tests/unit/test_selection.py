@@ -15,7 +15,7 @@ from gql.watched import Watched
 from taskql.errors import NotFound
 from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.task import Attempt, Failure, Progress, Task
-from tests.unit.stub_api import NOW, STORED, TASK_ID, StubApi, StubHub
+from tests.unit.stub_api import NOW, STORED, TASK_ID, StubApi, StubHub, viewer
 
 STATES = [
     STORED,
@@ -65,7 +65,9 @@ class Sharing:
 
     def context(self, owner: str = "alice") -> Context:
         # The stubs can be compared, so they can't be hashed; the real ones can.
-        return replace(self.api.context, owner=owner, hub=self.part, feeds=self.part, queues=self.part)
+        return replace(
+            self.api.context, viewer=viewer(owner), hub=self.part, feeds=self.part, queues=self.part
+        )
 
     def read(
         self, document: str, name: str | None = None, owner: str = "alice", **variables: Any

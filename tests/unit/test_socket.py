@@ -22,7 +22,7 @@ from gql.watched import Watched
 from gql.websocket import INIT_SECONDS, LIFELESS_SECONDS, MAX_OPERATIONS, Parts, Socket
 from taskql.task import Task
 from tests.unit.stage import COMPLETED, OWNER, Stage, event, staged, task_at, until
-from tests.unit.stub_api import StubApi
+from tests.unit.stub_api import StubApi, viewer
 
 WATCH = "subscription ($id: ID!) { taskStatus(id: $id) { version } }"
 
@@ -86,7 +86,7 @@ class House:
         part: Any = SimpleNamespace
         self.hub = stage.hub
         self.pulse = Pulse()
-        self.context = replace(api.context, owner=OWNER, hub=part, feeds=part, queues=part)
+        self.context = replace(api.context, viewer=viewer(OWNER), hub=part, feeds=part, queues=part)
         self.parts = Parts(api.schema, Selections(api.schema), stage.hub, self.pulse)
 
     @asynccontextmanager
