@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from taskql.adapters import postgres, redis, sqs
 from taskql.ports import (
     DeadLetterStore,
@@ -82,6 +84,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
     registry = load_registry(settings.handler_modules)
     async with (
         postgres.open_engine(settings.database_url, settings.taskql_database_pool) as engine,
+        open_replica(settings) as replica,
         open_events(settings) as events,
         redis.RedisEventSource(settings.redis_url) as event_source,
         open_snapshots(settings, events) as snapshots,
@@ -94,7 +97,13 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         async with upkeep.running():
             yield ApiServices(
                 service=TaskService(
-                    store, postgres.PostgresControl(engine), events, registry, upkeep.relay, snapshots
+                    store,
+                    postgres.PostgresControl(engine),
+                    postgres.PostgresListings(engine, replica),
+                    events,
+                    registry,
+                    upkeep.relay,
+                    snapshots,
                 ),
                 event_source=event_source,
                 dead_letters=postgres.PostgresDeadLetters(engine),
@@ -178,6 +187,15 @@ def migrate(settings: Settings) -> str:
             return await postgres.migrate(engine)
 
     return asyncio.run(run())
+
+
+@asynccontextmanager
+async def open_replica(settings: Settings) -> AsyncIterator[AsyncEngine | None]:
+    if settings.database_replica_url is None:
+        yield None
+        return
+    async with postgres.open_engine(settings.database_replica_url, settings.taskql_database_pool) as engine:
+        yield engine
 
 
 def open_upkeep(

@@ -16,6 +16,7 @@ from taskql.ports import (
     Revived,
     SnapshotCache,
     TaskControl,
+    TaskListings,
     TaskStore,
 )
 from taskql.registry import Registry
@@ -25,12 +26,13 @@ MAX_MATCHED = 10_000
 
 
 class TaskService:
-    """The requests of clients, each for one owner."""
+    """The requests of clients, each for one owner; with None, an administrator's, for everybody's tasks."""
 
     def __init__(
         self,
         store: TaskStore,
         control: TaskControl,
+        listings: TaskListings,
         events: EventSink,
         registry: Registry,
         outbox: Outbox,
@@ -38,6 +40,7 @@ class TaskService:
     ) -> None:
         self._store = store
         self._control = control
+        self._listings = listings
         self._events = events
         self._outbox = outbox
         self._snapshots = snapshots
@@ -78,7 +81,7 @@ class TaskService:
         repeated = await self._store.repeated(task) if task.idempotency_key is not None else None
         return repeated or InvalidInput(*issues)
 
-    async def cancel(self, owner: str, task_id: UUID) -> Task:
+    async def cancel(self, owner: str | None, task_id: UUID) -> Task:
         """CANCELLED at once; a running attempt loses its lease. Raises NotFound or AlreadyFinished."""
         task = await self._control.cancel(owner, task_id)
         if task is None:
@@ -89,7 +92,7 @@ class TaskService:
             self._outbox.wake([task.ordering_group])
         return task
 
-    async def retry(self, owner: str, task_id: UUID) -> Task:
+    async def retry(self, owner: str | None, task_id: UUID) -> Task:
         """PENDING again, with as many attempts as its kind has. Raises NotFound or NotRetryable."""
         revived = await self._revive(owner, [task_id])
         if not revived:
@@ -97,22 +100,22 @@ class TaskService:
             raise NotRetryable(f"The task is {found.status}; only FAILED and CANCELLED ones can be retried.")
         return revived[0].task
 
-    async def redrive(self, owner: str, filter: TaskFilter, limit: int) -> int:
+    async def redrive(self, owner: str | None, filter: TaskFilter, limit: int) -> int:
         """Retry the oldest FAILED tasks that match, up to `limit`; answers how many there were."""
         return len(await self._revive(owner, await self._control.failed(owner, filter, limit)))
 
-    async def count_failed(self, owner: str, filter: TaskFilter) -> int:
+    async def count_failed(self, owner: str | None, filter: TaskFilter) -> int:
         """How many FAILED tasks match, counting no further than MAX_MATCHED."""
         return len(await self._control.failed(owner, filter, MAX_MATCHED))
 
-    async def delete(self, owner: str, task_id: UUID) -> None:
+    async def delete(self, owner: str | None, task_id: UUID) -> None:
         """Forget a terminal task. Raises NotFound or NotFinished."""
         if not await self._control.delete(owner, task_id):
             found = await self._existing(owner, task_id)
             raise NotFinished(f"The task is {found.status}; cancel it first, or wait for its end.")
         self._events.forget(task_id)
 
-    async def _revive(self, owner: str, ids: Collection[UUID]) -> list[Revived]:
+    async def _revive(self, owner: str | None, ids: Collection[UUID]) -> list[Revived]:
         revived = await self._control.retry(owner, ids, self.registry.max_attempts)
         self._tell(revived)
         return revived
@@ -126,26 +129,26 @@ class TaskService:
         for each in found:
             self._events.publish(each.task)
 
-    async def _existing(self, owner: str, task_id: UUID) -> Task:
+    async def _existing(self, owner: str | None, task_id: UUID) -> Task:
         """As it is stored, so that a refusal tells what it was refused for."""
         if task := (await self._store.fetch(owner, [task_id])).get(task_id):
             return task
         raise NotFound(f"There is no task {task_id}, or it is not yours.")
 
-    async def get(self, owner: str, task_id: UUID) -> Task | None:
+    async def get(self, owner: str | None, task_id: UUID) -> Task | None:
         """The owner's task, from the cache where it is known there: at most two seconds behind the store.
 
         Somebody else's task is sought in the store like one that is missing, and found as little.
         """
         known = await self._snapshots.fetch(task_id) if self._snapshots else None
-        if known is not None and known.owner == owner:
+        if known is not None and owner in (known.owner, None):
             return known
         task = (await self._store.fetch(owner, [task_id])).get(task_id)
         if task is not None and self._snapshots:
             self._snapshots.keep(task)
         return task
 
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         return await self._store.fetch(owner, ids)
 
     async def newer(self, known: Mapping[UUID, int]) -> Newer:
@@ -159,9 +162,9 @@ class TaskService:
         """A moment before which nothing changes any more."""
         return await self._store.as_of()
 
-    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
-        return await self._store.page(owner, filter, request)
+    async def page(self, owner: str | None, filter: TaskFilter, request: PageRequest) -> Page:
+        return await self._listings.page(owner, filter, request)
 
-    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+    async def count(self, owner: str | None, filter: TaskFilter, limit: int) -> int:
         """How many tasks match, counting no further than `limit`."""
-        return await self._store.count(owner, filter, limit)
+        return await self._listings.count(owner, filter, limit)

@@ -28,6 +28,7 @@ from taskql.ports.requests import (
     Outbox,
     Revived,
     TaskControl,
+    TaskListings,
     TaskStore,
 )
 from taskql.ports.results import ResultStore
@@ -67,6 +68,7 @@ __all__ = [
     "Revived",
     "SnapshotCache",
     "TaskControl",
+    "TaskListings",
     "TaskStore",
     "Unknown",
 ]

@@ -1,4 +1,7 @@
-"""What clients ask for: tasks stored, found and steered; `owner` stands in the WHERE of every request."""
+"""What clients ask for: tasks stored, found and steered; `owner` stands in the WHERE of every request.
+
+With None for the owner it is for everybody's tasks: that is for administrators, as the caller sees to.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,14 +95,8 @@ class TaskStore(Protocol):
         """What a request would meet whose idempotency key is held; None where it is not."""
         ...
 
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         """Those of `ids` that exist and are the owner's."""
-        ...
-
-    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page: ...
-
-    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
-        """How many tasks match, counting no further than `limit`."""
         ...
 
     async def newer(self, known: Mapping[UUID, int]) -> Newer:
@@ -121,6 +118,16 @@ class TaskStore(Protocol):
     async def ping(self) -> None: ...
 
 
+class TaskListings(Protocol):
+    """Tasks in the order of their creation. Shows what was committed when it was asked."""
+
+    async def page(self, owner: str | None, filter: TaskFilter, request: PageRequest) -> Page: ...
+
+    async def count(self, owner: str | None, filter: TaskFilter, limit: int) -> int:
+        """How many tasks match, counting no further than `limit`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Revived:
     """A terminal task that is PENDING again. What may be sent at once is reserved for this process."""
@@ -132,20 +139,20 @@ class Revived:
 class TaskControl(Protocol):
     """What clients do to tasks that exist. Each answers None, or less, where the task's status forbids it."""
 
-    async def cancel(self, owner: str, task_id: UUID) -> Task | None:
+    async def cancel(self, owner: str | None, task_id: UUID) -> Task | None:
         """CANCELLED at once, if it is not terminal; an attempt that runs thereby loses its lease."""
         ...
 
     async def retry(
-        self, owner: str, ids: Collection[UUID], max_attempts: Mapping[str, int]
+        self, owner: str | None, ids: Collection[UUID], max_attempts: Mapping[str, int]
     ) -> list[Revived]:
         """PENDING again, those that are FAILED or CANCELLED, with `max_attempts` more by kind."""
         ...
 
-    async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
+    async def failed(self, owner: str | None, filter: TaskFilter, limit: int) -> list[UUID]:
         """The oldest FAILED tasks that match."""
         ...
 
-    async def delete(self, owner: str, task_id: UUID) -> bool:
+    async def delete(self, owner: str | None, task_id: UUID) -> bool:
         """Gone, if it is terminal."""
         ...

@@ -17,6 +17,7 @@ from taskql.adapters.postgres import (
     PostgresControl,
     PostgresDispatch,
     PostgresLeases,
+    PostgresListings,
     PostgresTasks,
     migrate,
     open_engine,
@@ -60,6 +61,7 @@ class Database:
 
     def __post_init__(self) -> None:
         self.tasks = PostgresTasks(self.engine)
+        self.listings = PostgresListings(self.engine)
         self.leases = PostgresLeases(self.engine)
         self.dispatch = PostgresDispatch(self.engine)
         self.control = PostgresControl(self.engine)
@@ -157,7 +159,7 @@ async def module_database(database_url: str, engine: AsyncEngine) -> AsyncIterat
 @pytest.fixture
 async def db(module_database: Database) -> Database:
     """The module's database, with nothing in it."""
-    await module_database.sql("TRUNCATE tasks, dispatch, dead_letters, watermarks, orderings")
+    await module_database.sql("TRUNCATE tasks, task_tags, dispatch, dead_letters, watermarks, orderings")
     return module_database
 
 

@@ -86,7 +86,7 @@ async def test_a_filter_matches_in_memory_what_it_matches_in_postgresql(db: Data
     found = 0
     for _ in range(250):
         filter = a_filter(random, tasks)
-        page = await db.tasks.page(OWNER, filter, PageRequest(limit=len(tasks)))
+        page = await db.listings.page(OWNER, filter, PageRequest(limit=len(tasks)))
         assert {task.id for task in page.tasks} == {task.id for task in tasks if filter.matches(task)}, filter
         found += 0 < len(page.tasks) < len(tasks)
     assert found > 100
@@ -96,8 +96,8 @@ async def test_a_filter_matches_in_memory_what_it_matches_in_postgresql(db: Data
 async def test_titles_are_searched_alike(db: Database, part: str) -> None:
     filter = TaskFilter(title_contains=part)
     await db.tasks.create([new_task(title) for title in TITLES])
-    page = await db.tasks.page(OWNER, filter, PageRequest(limit=100))
-    everything = await db.tasks.page(OWNER, TaskFilter(), PageRequest(limit=100))
+    page = await db.listings.page(OWNER, filter, PageRequest(limit=100))
+    everything = await db.listings.page(OWNER, TaskFilter(), PageRequest(limit=100))
     assert {task.id for task in page.tasks} == {task.id for task in everything.tasks if filter.matches(task)}
 
 

@@ -12,7 +12,14 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from taskql.adapters.postgres import PostgresDispatch, PostgresLeases, PostgresTasks, migrate, open_engine
+from taskql.adapters.postgres import (
+    PostgresDispatch,
+    PostgresLeases,
+    PostgresListings,
+    PostgresTasks,
+    migrate,
+    open_engine,
+)
 from taskql.adapters.postgres import tasks as module
 from taskql.devstack import DevStack
 from taskql.errors import Unavailable
@@ -35,8 +42,8 @@ def created(creation: Creation) -> Task:
 
 
 async def titles(db: Database, filter: TaskFilter, owner: str = OWNER) -> set[str]:
-    page = await db.tasks.page(owner, filter, PageRequest(limit=100))
-    assert await db.tasks.count(owner, filter, 1000) == len(page.tasks)
+    page = await db.listings.page(owner, filter, PageRequest(limit=100))
+    assert await db.listings.count(owner, filter, 1000) == len(page.tasks)
     return {task.title for task in page.tasks}
 
 
@@ -314,7 +321,7 @@ async def test_every_page_is_exact(
     ]
 
     async def check(request: PageRequest) -> None:
-        page = await db.tasks.page(OWNER, ALL, request)
+        page = await db.listings.page(OWNER, ALL, request)
         assert list(page.tasks) == expected(tasks, request), request
         if page.tasks:
             assert page.has_previous == (page.tasks[0] != tasks[0]), request
@@ -329,11 +336,11 @@ async def test_every_page_is_exact(
 async def test_an_empty_page_beyond_an_end_tells_where_the_tasks_are(db: Database, descending: bool) -> None:
     tasks = await listing(db, range(3))
     first, last = (tasks[-1], tasks[0]) if descending else (tasks[0], tasks[-1])
-    after_all = await db.tasks.page(
+    after_all = await db.listings.page(
         OWNER, ALL, PageRequest(limit=2, descending=descending, after=position(last))
     )
     assert (after_all.tasks, after_all.has_previous, after_all.has_next) == ((), True, False)
-    before_all = await db.tasks.page(
+    before_all = await db.listings.page(
         OWNER, ALL, PageRequest(limit=2, descending=descending, backward=True, before=position(first))
     )
     assert (before_all.tasks, before_all.has_previous, before_all.has_next) == ((), False, True)
@@ -343,7 +350,7 @@ async def test_a_cursor_goes_on_where_its_task_was_even_when_that_is_gone(db: Da
     tasks = await listing(db, range(5))
     gone = tasks[2]
     await db.sql("DELETE FROM tasks WHERE id = $1", gone.id)
-    page = await db.tasks.page(OWNER, ALL, PageRequest(limit=9, descending=False, after=position(gone)))
+    page = await db.listings.page(OWNER, ALL, PageRequest(limit=9, descending=False, after=position(gone)))
     assert (list(page.tasks), page.has_previous, page.has_next) == (tasks[3:], True, False)
 
 
@@ -352,7 +359,7 @@ async def test_paging_through_meets_each_task_once_while_others_are_created(db: 
     met: list[Task] = []
     after: Position | None = None
     while True:
-        page = await db.tasks.page(OWNER, ALL, PageRequest(limit=2, after=after))
+        page = await db.listings.page(OWNER, ALL, PageRequest(limit=2, after=after))
         met += page.tasks
         if not page.has_next:
             break
@@ -364,7 +371,7 @@ async def test_paging_through_meets_each_task_once_while_others_are_created(db: 
 async def test_has_next_counts_only_what_the_filter_lets_through(db: Database) -> None:
     for title in ("yes 1", "no 1", "yes 2", "no 2"):
         await db.create(title)
-    page = await db.tasks.page(
+    page = await db.listings.page(
         OWNER, TaskFilter(title_contains="yes"), PageRequest(limit=2, descending=False)
     )
     assert [task.title for task in page.tasks] == ["yes 1", "yes 2"]
@@ -447,7 +454,7 @@ async def test_times_in_filters_are_exclusive(db: Database) -> None:
     tasks = await listing(db, range(5))
 
     async def found(**times: Any) -> list[Task]:
-        page = await db.tasks.page(OWNER, TaskFilter(**times), PageRequest(limit=9, descending=False))
+        page = await db.listings.page(OWNER, TaskFilter(**times), PageRequest(limit=9, descending=False))
         return list(page.tasks)
 
     assert await found(created_after=tasks[1].created_at) == tasks[2:]
@@ -465,7 +472,7 @@ async def test_updated_after_finds_what_changed(db: Database) -> None:
 
 async def test_counting_stops_at_its_limit(db: Database) -> None:
     await db.tasks.create([new_task() for _ in range(5)])
-    assert [await db.tasks.count(OWNER, ALL, limit) for limit in (1, 4, 5, 6)] == [1, 4, 5, 5]
+    assert [await db.listings.count(OWNER, ALL, limit) for limit in (1, 4, 5, 6)] == [1, 4, 5, 5]
 
 
 # ---------------------------------------------------------------- owners
@@ -474,7 +481,7 @@ async def test_counting_stops_at_its_limit(db: Database) -> None:
 async def test_nobody_sees_or_counts_the_tasks_of_somebody_else(db: Database) -> None:
     task = await db.create(key="k")
     assert await db.tasks.fetch("bob", [task.id]) == {}
-    assert await db.tasks.count("bob", ALL, 10) == 0
+    assert await db.listings.count("bob", ALL, 10) == 0
     assert await titles(db, ALL, owner="bob") == set()
     for request in (
         PageRequest(limit=5, after=Position(task.created_at + MINUTE, task.id)),
@@ -482,7 +489,7 @@ async def test_nobody_sees_or_counts_the_tasks_of_somebody_else(db: Database) ->
         PageRequest(limit=5, backward=True, before=Position(task.created_at - MINUTE, task.id)),
         PageRequest(limit=5, backward=True, after=Position(task.created_at + MINUTE, task.id)),
     ):
-        page = await db.tasks.page("bob", ALL, request)
+        page = await db.listings.page("bob", ALL, request)
         assert (page.tasks, page.has_previous, page.has_next) == ((), False, False)
 
 
@@ -529,7 +536,7 @@ async def test_pages_come_from_the_listing_index_without_sorting(
     await db.sql("ANALYZE tasks")
     with noted(engine) as made:
         for request in PAGES:
-            await db.tasks.page("owner 7", filter, request)
+            await db.listings.page("owner 7", filter, request)
     assert len(made) >= len(PAGES)
     async with db.direct.transaction():
         await db.sql("SET LOCAL enable_seqscan = off")
@@ -553,6 +560,7 @@ async def test_an_outage_is_unavailable_and_heals(fragile: DevStack) -> None:
     async with open_engine(fragile.env["DATABASE_URL"], 10) as engine:
         await migrate(engine)
         tasks, leases, dispatch = PostgresTasks(engine), PostgresLeases(engine), PostgresDispatch(engine)
+        listings = PostgresListings(engine)
         [creation] = await tasks.create([new_task()])
         task = created(creation)
         await asyncio.gather(*(tasks.ping() for _ in range(5)))  # a pool of connections that will break
@@ -560,8 +568,8 @@ async def test_an_outage_is_unavailable_and_heals(fragile: DevStack) -> None:
         calls: dict[str, Callable[[], Any]] = {
             "create": lambda: tasks.create([new_task()]),
             "fetch": lambda: tasks.fetch(OWNER, [task.id]),
-            "page": lambda: tasks.page(OWNER, ALL, PageRequest(limit=1)),
-            "count": lambda: tasks.count(OWNER, ALL, 1),
+            "page": lambda: listings.page(OWNER, ALL, PageRequest(limit=1)),
+            "count": lambda: listings.count(OWNER, ALL, 1),
             "ping": tasks.ping,
             "claim": lambda: leases.claim(task.id, [KIND], MINUTE),
             "extend": lambda: leases.extend(lease, MINUTE),
@@ -588,7 +596,7 @@ async def test_an_outage_is_unavailable_and_heals(fragile: DevStack) -> None:
         fragile.postgres.start()
         await until_reachable(tasks)
         assert await tasks.fetch(OWNER, [task.id]) == {task.id: task}
-        assert (await tasks.page(OWNER, ALL, PageRequest(limit=9))).tasks == (task,)
+        assert (await listings.page(OWNER, ALL, PageRequest(limit=9))).tasks == (task,)
 
 
 async def until_reachable(tasks: PostgresTasks) -> None:

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from taskql.adapters.postgres import listings
 from taskql.adapters.postgres import tasks as module
 from taskql.adapters.postgres.engine import APPLICATION
 from taskql.listing import PageRequest, TaskFilter
@@ -138,7 +139,7 @@ FITTING = {"tasks_unfinished", "tasks_finished", "tasks_retention"}
 
 
 @pytest.mark.parametrize("owners", [1, 20])
-@pytest.mark.parametrize("query", [module.CHANGED_SINCE, module.CHANGED_IDS], ids=["tasks", "ids"])
+@pytest.mark.parametrize("query", [module.CHANGED_SINCE, listings.CHANGED_IDS], ids=["tasks", "ids"])
 @pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
 async def test_recent_changes_are_found_by_the_partial_indexes(
     db: Database, owners: int, query: Any, plans: str
@@ -180,8 +181,8 @@ async def test_a_listing_of_recent_changes_reads_none_of_the_older_ones(
     filter = TaskFilter(updated_after=moment)
     with noted(engine) as made:
         for _ in range(10):  # PostgreSQL plans in general for what is asked often, if it finds that as good
-            await db.tasks.page(OWNER, filter, PageRequest(limit=20, descending=descending))
-        assert await db.tasks.count(OWNER, filter, 10_001) <= RECENT_SECONDS / owners + 5
+            await db.listings.page(OWNER, filter, PageRequest(limit=20, descending=descending))
+        assert await db.listings.count(OWNER, filter, 10_001) <= RECENT_SECONDS / owners + 5
     for statement in made[-4:]:
         plan = await performed(db, statement)
         assert indexes(plan) <= FITTING | {"tasks_pkey"}
@@ -191,13 +192,13 @@ async def test_a_listing_of_recent_changes_reads_none_of_the_older_ones(
 async def test_a_listing_of_more_changes_than_are_looked_up_has_them_all(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CHANGED", 5)
+    monkeypatch.setattr(listings, "MAX_CHANGED", 5)
     tasks = [await db.create(str(number)) for number in range(12)]
     for since, tail in ((tasks[3], tasks[4:]), (tasks[8], tasks[9:])):
         filter = TaskFilter(updated_after=since.updated_at)
-        page = await db.tasks.page(OWNER, filter, PageRequest(limit=100, descending=False))
+        page = await db.listings.page(OWNER, filter, PageRequest(limit=100, descending=False))
         assert list(page.tasks) == tail
-        assert await db.tasks.count(OWNER, filter, 100) == len(tail)
+        assert await db.listings.count(OWNER, filter, 100) == len(tail)
 
 
 async def test_a_listing_of_all_changes_there_are_is_no_slower_than_the_whole_listing(
@@ -205,7 +206,7 @@ async def test_a_listing_of_all_changes_there_are_is_no_slower_than_the_whole_li
 ) -> None:
     await many_finished(db, 20_000)
     with noted(engine) as made:
-        await db.tasks.page(OWNER, TaskFilter(updated_after=LONG_AGO), PageRequest(limit=20))
+        await db.listings.page(OWNER, TaskFilter(updated_after=LONG_AGO), PageRequest(limit=20))
     plan = await performed(db, made[-1])
     assert indexes(plan) == {"tasks_listing"}
     assert rows_read(plan) <= 30
@@ -214,8 +215,8 @@ async def test_a_listing_of_all_changes_there_are_is_no_slower_than_the_whole_li
 async def test_the_extreme_moments_are_compared_too(db: Database) -> None:
     await db.create("x")
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    assert await db.tasks.count(OWNER, TaskFilter(updated_after=first), 9) == 1
-    assert await db.tasks.count(OWNER, TaskFilter(updated_after=last), 9) == 0
+    assert await db.listings.count(OWNER, TaskFilter(updated_after=first), 9) == 1
+    assert await db.listings.count(OWNER, TaskFilter(updated_after=last), 9) == 0
 
 
 # ---------------------------------------------------------------- as of
@@ -282,7 +283,7 @@ class Client:
         since = await self._moment()
         filter = TaskFilter(updated_after=self._since)
         request = PageRequest(limit=100, descending=False)
-        page = await self._db.tasks.page(OWNER, filter, request)
+        page = await self._db.listings.page(OWNER, filter, request)
         assert not page.has_next
         self.known |= {task.id: task.version for task in page.tasks}
         self._since = since

@@ -93,16 +93,16 @@ class StubStore:
         self.looked_up.append(task)
         return self.held
 
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         self.raise_failure()
         return {id: self.task for id in ids if id == self.task.id and owner == self.task.owner}
 
-    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
+    async def page(self, owner: str | None, filter: TaskFilter, request: PageRequest) -> Page:
         self.raise_failure()
         self.pages.append((filter, request))
         return Page((self.task,), False, True)
 
-    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+    async def count(self, owner: str | None, filter: TaskFilter, limit: int) -> int:
         self.counts.append(limit)
         return min(self.matching, limit)
 
@@ -195,26 +195,26 @@ class StubControl:
     """Answers what it was told to, for one owner: nothing changes unless `changed` is set."""
 
     changed: Task | None = None
-    asked: list[tuple[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str | None, Any]] = field(default_factory=list)
     filters: list[TaskFilter] = field(default_factory=list)
 
-    async def cancel(self, owner: str, task_id: UUID) -> Task | None:
+    async def cancel(self, owner: str | None, task_id: UUID) -> Task | None:
         self.asked.append((owner, task_id))
         return self.changed
 
     async def retry(
-        self, owner: str, ids: Collection[UUID], max_attempts: Mapping[str, int]
+        self, owner: str | None, ids: Collection[UUID], max_attempts: Mapping[str, int]
     ) -> list[Revived]:
         self.asked.append((owner, max_attempts))
         task = self.changed
         return [Revived(task, Dispatch(task.id, task.queue, task.attempt))] if task and ids else []
 
-    async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
+    async def failed(self, owner: str | None, filter: TaskFilter, limit: int) -> list[UUID]:
         self.asked.append((owner, limit))
         self.filters.append(filter)
         return [self.changed.id] if self.changed else []
 
-    async def delete(self, owner: str, task_id: UUID) -> bool:
+    async def delete(self, owner: str | None, task_id: UUID) -> bool:
         self.asked.append((owner, task_id))
         return self.changed is not None
 
@@ -264,7 +264,7 @@ class StubApi:
         self.store = StubStore()
         self.control = StubControl()
         self.hub = hub or StubHub()
-        service = TaskService(self.store, self.control, NoEvents(), self.registry, NoOutbox())
+        service = TaskService(self.store, self.control, self.store, NoEvents(), self.registry, NoOutbox())
         self.feeds = StubFeeds()
         self.queues = StubQueues()
         self.context = Context(

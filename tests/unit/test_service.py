@@ -101,15 +101,15 @@ class Store:
         self.looked_up.append(task)
         return self.held
 
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         self.calls.append((owner, *ids))
-        return {task_id: a_task(task_id, owner=owner) for task_id in ids if task_id != MISSING}
+        return {id: a_task(id, owner=owner or "ada") for id in ids if id != MISSING}
 
-    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
+    async def page(self, owner: str | None, filter: TaskFilter, request: PageRequest) -> Page:
         self.calls.append((owner, filter, request))
         return Page((), False, False)
 
-    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
+    async def count(self, owner: str | None, filter: TaskFilter, limit: int) -> int:
         self.calls.append((owner, filter, limit))
         return 3
 
@@ -158,7 +158,7 @@ class Bench:
         assert own is not None
         registry = Registry([*load_registry().values(), own])
         self.control = StubControl()
-        self.service = TaskService(self.store, self.control, self, registry, self, self.cache)
+        self.service = TaskService(self.store, self.control, self.store, self, registry, self, self.cache)
 
     def publish(self, event: TaskEvent) -> None:
         self.published.append(event)
@@ -523,7 +523,7 @@ async def test_a_refusal_tells_what_is_stored_whatever_is_cached(bench: Bench) -
 
 
 async def test_a_service_without_a_cache_reads_the_store(bench: Bench) -> None:
-    service = TaskService(bench.store, bench.control, bench, bench.service.registry, bench)
+    service = TaskService(bench.store, bench.control, bench.store, bench, bench.service.registry, bench)
     task_id = uuid4()
     assert (await service.get("ada", task_id)) == a_task(task_id, owner="ada")
 

@@ -9,6 +9,7 @@ from taskql.adapters.postgres.dead_letters import PostgresDeadLetters
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.leases import PostgresLeases
+from taskql.adapters.postgres.listings import PostgresListings
 from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
 from taskql.adapters.postgres.queues import PostgresQueues
 from taskql.adapters.postgres.tasks import PostgresTasks
@@ -18,6 +19,7 @@ __all__ = [
     "PostgresDeadLetters",
     "PostgresDispatch",
     "PostgresLeases",
+    "PostgresListings",
     "PostgresQueues",
     "PostgresTasks",
     "is_current",

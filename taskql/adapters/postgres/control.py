@@ -1,18 +1,20 @@
-"""What clients do to tasks that exist: cancel, retry, delete; `owner` stands in the WHERE of each.
+"""What clients do to tasks that exist: cancel, retry, delete. `owner` is in each WHERE; None: everybody's.
 
 Cancelling locks the dispatch row first, like every transition.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres.engine import compact_json, connection
-from taskql.adapters.postgres.filters import matching
+from taskql.adapters.postgres.filters import is_owned
+from taskql.adapters.postgres.listings import PLACE, find
 from taskql.adapters.postgres.revival import revive
-from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks
+from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from
 from taskql.adapters.postgres.tasks import due
 from taskql.lifecycle import TaskStatus
 from taskql.listing import TaskFilter
@@ -22,7 +24,7 @@ from taskql.task import Task
 CANCEL = text(f"""
 WITH mine AS (
     DELETE FROM dispatch d USING tasks t
-    WHERE d.task_id = :id AND t.id = d.task_id AND t.owner = :owner
+    WHERE d.task_id = :id AND t.id = d.task_id AND {is_owned("t")}
     RETURNING d.task_id, d.lease_expires_at IS NOT NULL AS running, clock_timestamp() AS at
 )
 UPDATE tasks t
@@ -36,9 +38,9 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {TASK_SQL}
 """).columns(*TASK_COLUMNS)
 
-RETRY = revive("t.id = ANY(:ids) AND t.owner = :owner AND t.status IN ('FAILED', 'CANCELLED')")
+RETRY = revive(f"t.id = ANY(:ids) AND {is_owned('t')} AND t.status IN ('FAILED', 'CANCELLED')")
 
-DELETE = text("DELETE FROM tasks WHERE id = :id AND owner = :owner AND outcome IS NOT NULL RETURNING id")
+DELETE = text(f"DELETE FROM tasks t WHERE id = :id AND {is_owned('t')} AND outcome IS NOT NULL RETURNING id")
 
 
 class PostgresControl:
@@ -47,13 +49,13 @@ class PostgresControl:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def cancel(self, owner: str, task_id: UUID) -> Task | None:
+    async def cancel(self, owner: str | None, task_id: UUID) -> Task | None:
         async with connection(self._engine) as opened:
             row = (await opened.execute(CANCEL, {"id": task_id, "owner": owner})).mappings().one_or_none()
         return task_from(row) if row else None
 
     async def retry(
-        self, owner: str, ids: Collection[UUID], max_attempts: Mapping[str, int]
+        self, owner: str | None, ids: Collection[UUID], max_attempts: Mapping[str, int]
     ) -> list[Revived]:
         values = {
             "ids": list(ids),
@@ -64,17 +66,18 @@ class PostgresControl:
             rows = (await opened.execute(RETRY, values)).mappings().all()
         return [Revived(task := task_from(row), due(task, row)) for row in rows]
 
-    async def failed(self, owner: str, filter: TaskFilter, limit: int) -> list[UUID]:
-        query = (
-            select(tasks.c.id)
-            .where(*matching(owner, filter), tasks.c.outcome == TaskStatus.FAILED.value)
-            .order_by(tasks.c.created_at, tasks.c.id)
-            .limit(limit)
-        )
+    async def failed(self, owner: str | None, filter: TaskFilter, limit: int) -> list[UUID]:
         async with connection(self._engine) as opened:
-            return list((await opened.execute(query)).scalars())
+            listed = await find(opened, owner, only_failed(filter))
+            rows = await opened.execute(listed.first(limit, PLACE, descending=False))
+            return [row.id for row in rows]
 
-    async def delete(self, owner: str, task_id: UUID) -> bool:
+    async def delete(self, owner: str | None, task_id: UUID) -> bool:
         async with connection(self._engine) as opened:
             gone = await opened.execute(DELETE, {"id": task_id, "owner": owner})
             return gone.first() is not None
+
+
+def only_failed(filter: TaskFilter) -> TaskFilter:
+    failed = TaskStatus.FAILED
+    return replace(filter, status=[failed] if filter.status is None or failed in filter.status else [])

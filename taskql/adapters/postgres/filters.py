@@ -3,23 +3,47 @@
 Invariant: `matching` finds just those tasks that `TaskFilter.matches` says; a test holds the two together.
 """
 
+from collections.abc import Collection
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Text, bindparam, func, literal, literal_column, or_
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 
 from taskql.adapters.postgres.tables import tasks, timestamp
 from taskql.lifecycle import TERMINAL
 from taskql.listing import TaskFilter
 
-HAS_TAGS = literal_column("tasks.tags <> '{}'", Boolean)
-"""Says in the index's own words that a listing needs none of the tasks that the index on tags passes over."""
+EVERYBODYS = literal_column("tasks.kind <> ''", Boolean)
+"""Holds for all tasks: in the words of the indexes that are for everybody's, and for nobody's own."""
 
 UNFINISHED = tasks.c.outcome.is_(None)
 """In the words of the index of those that have yet to end."""
 
 
-def matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [tasks.c.owner == owner]
+def is_owned(table: str) -> str:
+    """Whether the task is the `:owner`'s, for statements written as text; with none, everybody's is."""
+    return f"(CAST(:owner AS text) IS NULL OR {table}.owner = :owner)"
+
+
+def matching(owner: str | None, filter: TaskFilter) -> list[ColumnElement[bool]]:
+    whoever = whose(owner, filter)
+    conditions = owned_by(whoever)
+    if filter.owner not in (None, whoever):
+        conditions.append(false())
     if filter.status is not None:
         # `outcome` has the partial index that serves pages of finished tasks.
         column = tasks.c.outcome if TERMINAL.issuperset(filter.status) else tasks.c.status
@@ -33,7 +57,7 @@ def matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
     if filter.ordering_key is not None:
         conditions.append(tasks.c.ordering_key == filter.ordering_key)
     if filter.tags:
-        conditions += [HAS_TAGS, tasks.c.tags.contains(list(filter.tags))]
+        conditions.append(tasks.c.tags.contains(list(filter.tags)))
     if filter.title_contains is not None:
         part = literal(filter.title_contains, Text)
         conditions.append(func.strpos(_without_case(tasks.c.title), _without_case(part)) > 0)
@@ -44,6 +68,21 @@ def matching(owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
     if filter.updated_after is not None:
         conditions += _updated_after(filter.updated_after)
     return conditions
+
+
+def whose(owner: str | None, filter: TaskFilter) -> str | None:
+    """Whose tasks are listed: one's own, or those of somebody whom an administrator has named."""
+    return filter.owner if owner is None else owner
+
+
+def owned_by(owner: str | None) -> list[ColumnElement[bool]]:
+    return [EVERYBODYS] if owner is None else [tasks.c.owner == owner]
+
+
+def is_one_of(ids: Collection[UUID]) -> ColumnElement[bool]:
+    """By an array made in the statement: the planner looks up each, and expects no more of others."""
+    wanted = select(func.unnest(literal(list(ids), ARRAY(Uuid))))
+    return tasks.c.id == any_(func.array(wanted.scalar_subquery(), type_=ARRAY(Uuid)))
 
 
 def _updated_after(moment: datetime) -> list[ColumnElement[bool]]:

@@ -49,6 +49,15 @@ tasks = Table(
     Column("finished_at", timestamp),
 )
 
+task_tags = Table(
+    "task_tags",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("created_at", timestamp, primary_key=True),
+    Column("task_id", Uuid, primary_key=True),
+)
+
 dead_letters = Table(
     "dead_letters",
     metadata,

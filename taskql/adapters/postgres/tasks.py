@@ -2,19 +2,13 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
     Select,
     Uuid,
-    any_,
     column,
-    func,
-    literal,
     select,
     text,
     tuple_,
@@ -24,10 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskql.adapters.postgres.engine import APPLICATION, compact_json, connection
-from taskql.adapters.postgres.filters import matching
+from taskql.adapters.postgres.filters import is_one_of, owned_by
 from taskql.adapters.postgres.ordering import place, take_places
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks, timestamp
-from taskql.listing import Page, PageRequest, Position, TaskFilter
 from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.task import NewTask, Task
 
@@ -37,9 +30,6 @@ IS_DUE = "(t.ordering_key IS NULL AND coalesce(t.run_at <= now(), true))"
 """Whether a task that has just been stored may be sent; what runs in order has to be unblocked first."""
 
 AS_OF_MARGIN_SECONDS = 1
-
-MAX_CHANGED = 10_000
-"""Tasks that are looked up by their ids for a listing of what has changed."""
 
 RESERVED_UNTIL = "now() + interval '5 seconds'"
 """How long such a task is left to the process that stored it, before a sweep may send it."""
@@ -103,15 +93,6 @@ WHERE t.owner = :owner AND t.finished_at > :moment
 ORDER BY updated_at FETCH FIRST :limit ROWS WITH TIES
 """).columns(*TASK_COLUMNS)
 
-# The orders name the indexes: by its estimates alone the planner may read the whole table for a limit.
-CHANGED_IDS = text("""
-(SELECT id FROM tasks WHERE owner = :owner AND outcome IS NULL AND updated_at > :moment
- ORDER BY created_at, id LIMIT :limit)
-UNION ALL
-(SELECT id FROM tasks WHERE owner = :owner AND finished_at > :moment
- ORDER BY finished_at DESC LIMIT :limit)
-""").columns(column("id", Uuid))
-
 # A change is dated after its transaction began. One that has just begun may not show for a moment, if its
 # process was not let run since it read the clock: hence the margin.
 AS_OF = text(f"""
@@ -161,31 +142,9 @@ class PostgresTasks:
                         creations[index] = creation
         return [creations[index] for index in range(len(tasks))]
 
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
-        query = select(*TASK_COLUMNS).where(tasks.c.owner == owner, _is_one_of(ids))
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
+        query = select(*TASK_COLUMNS).where(*owned_by(owner), is_one_of(ids))
         return {task.id: task for task in map(task_from, await self._rows(query))}
-
-    async def page(self, owner: str, filter: TaskFilter, request: PageRequest) -> Page:
-        conditions = await self._conditions(owner, filter)
-        after = _beyond(request.after, request.descending) if request.after else None
-        before = _beyond(request.before, not request.descending) if request.before else None
-        within = [condition for condition in (after, before) if condition is not None]
-        descending = request.descending is not request.backward
-        order = [column.desc() if descending else column.asc() for column in (tasks.c.created_at, tasks.c.id)]
-        query = select(*TASK_COLUMNS).where(*conditions, *within).order_by(*order).limit(request.limit + 1)
-        found = [task_from(row) for row in await self._rows(query)]
-        more = len(found) > request.limit
-        page = tuple(found[: request.limit])
-        return Page(
-            page[::-1] if request.backward else page,
-            has_previous=(more and request.backward) or await self._cuts_off(after, conditions),
-            has_next=(more and not request.backward) or await self._cuts_off(before, conditions),
-        )
-
-    async def count(self, owner: str, filter: TaskFilter, limit: int) -> int:
-        some = select(tasks.c.id).where(*await self._conditions(owner, filter)).limit(limit).subquery()
-        async with connection(self._engine) as opened:
-            return int(await opened.scalar(select(func.count()).select_from(some)) or 0)
 
     async def newer(self, known: Mapping[UUID, int]) -> Newer:
         values = {"ids": list(known), "versions": list(known.values())}
@@ -210,31 +169,9 @@ class PostgresTasks:
         async with connection(self._engine) as opened:
             await opened.exec_driver_sql("SELECT 1")
 
-    async def _conditions(self, owner: str, filter: TaskFilter) -> list[ColumnElement[bool]]:
-        """What matches; where few tasks have changed since a moment, these themselves.
-
-        In a listing's order they may all stand beyond millions of others, which the planner doesn't know.
-        """
-        if filter.updated_after is None:
-            return matching(owner, filter)
-        values = {"owner": owner, "moment": filter.updated_after, "limit": MAX_CHANGED + 1}
-        async with connection(self._engine) as opened:
-            ids = (await opened.execute(CHANGED_IDS, values)).scalars().all()
-        if len(ids) > MAX_CHANGED:
-            return matching(owner, filter)
-        return [*matching(owner, replace(filter, updated_after=None)), _is_one_of(ids)]
-
     async def _rows(self, query: Select[tuple[object, ...]]) -> Sequence[RowMapping]:
         async with connection(self._engine) as opened:
             return (await opened.execute(query)).mappings().all()
-
-    async def _cuts_off(
-        self, condition: ColumnElement[bool] | None, conditions: list[ColumnElement[bool]]
-    ) -> bool:
-        """Whether `condition`, where there is one, leaves out any of what matches."""
-        if condition is None:
-            return False
-        return bool(await self._rows(select(tasks.c.id).where(*conditions, ~condition).limit(1)))
 
 
 async def insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:
@@ -285,16 +222,3 @@ def _repeated(new: NewTask, holders: dict[tuple[str, str], RowMapping]) -> Exist
         return None
     same = holder["request_hash"] == new.request_hash
     return Existing(task_from(holder)) if same else Conflict(holder["id"])
-
-
-def _is_one_of(ids: Collection[UUID]) -> ColumnElement[bool]:
-    """By an array made in the statement: the planner looks up each, and expects no more of others."""
-    wanted = select(func.unnest(literal(list(ids), ARRAY(Uuid))))
-    return tasks.c.id == any_(func.array(wanted.scalar_subquery(), type_=ARRAY(Uuid)))
-
-
-def _beyond(position: Position, descending: bool) -> ColumnElement[bool]:
-    """The rows that follow `position` in the given direction: a row comparison, which the index serves."""
-    row = tuple_(tasks.c.created_at, tasks.c.id)
-    place = tuple_(position.created_at, position.id)
-    return row < place if descending else row > place
