@@ -23,7 +23,7 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; a second one cuts the drain short."""
     with in_words("the consumer can't start"):
         settings = load_settings()
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.taskql_log_format)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work(settings))
     return 0

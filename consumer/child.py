@@ -25,6 +25,7 @@ from taskql.context import TaskContext
 from taskql.errors import HandlerRefused, Permanent, Retryable
 from taskql.handler import Handler
 from taskql.logs import set_up_logging
+from taskql.marks import attempt_marked
 from taskql.outcome import Succeeded
 from taskql.registry import handlers_in, import_module
 from taskql.retry import delay_asked, describe
@@ -39,9 +40,10 @@ def main(pipe: str, worker: str) -> None:
     be_the_first_to_go()
     order = take_order()
     sys.path[:] = order.path
-    set_up_logging(order.log_level)
+    set_up_logging(order.log_level, order.log_format)
     mouth = Mouth(int(pipe))
-    mouth.say(perform(order, mouth.say))
+    with attempt_marked(order, order.traceparent):
+        mouth.say(perform(order, mouth.say))
 
 
 def perform(order: Order, say: Callable[[Word], None]) -> Succeeded | Raised:

@@ -15,6 +15,7 @@ from consumer.heartbeat import Heartbeat
 from consumer.progress import ProgressReporter
 from consumer.recorder import Recorder
 from taskql.errors import Unavailable
+from taskql.marks import attempt_marked
 from taskql.message import ForeignMessage, decode
 from taskql.ports import (
     Claimed,
@@ -93,7 +94,8 @@ class Executor:
             return await self._bury(message, f"FOREIGN_MESSAGE: {error}")
         match claim:
             case Claimed():
-                await self._perform(claim, message, heartbeat)
+                with attempt_marked(claim.task, claim.traceparent):
+                    await self._perform(claim, message, heartbeat)
             case Finished() if message.failed_attempt is not None:
                 await self._redrive(message, message.failed_attempt)
             case Finished() | NotDue() | NoHandler():

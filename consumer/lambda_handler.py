@@ -71,7 +71,7 @@ class Container:
 
     async def _open_services(self, limit: TimeLimit) -> tuple[Settings, LambdaServices]:
         settings = load_settings()
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.taskql_log_format)
         services = await self._open.enter_async_context(self._opening(settings))
         warn_of_slow(services.registry.values(), limit.longest)
         self._opened = settings, services

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from taskql.handler import MAX_RESULT_BYTES
+from taskql.logs import LogFormat
 from taskql.outcome import Succeeded
 from taskql.task import JSON, Failure, Progress
 
@@ -35,6 +36,8 @@ class Order:
     attempt: int
     title: str
     description: str | None
+    log_format: LogFormat = "text"
+    traceparent: str | None = None
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"

@@ -18,6 +18,8 @@ from typing import assert_never
 from consumer.pipe import Began, Lines, Order, Raised, Unreadable, decode
 from consumer.thread import ThreadCall
 from taskql.handler import Handler
+from taskql.logs import format_in_use
+from taskql.marks import current
 from taskql.outcome import Succeeded
 from taskql.retry import Crashed, RaisedElsewhere
 from taskql.task import JSON, Progress, Task
@@ -117,6 +119,8 @@ def order(handler: Handler, task: Task) -> Order:
     return Order(
         path=sys.path,
         log_level=logging.getLevelName(logging.getLogger().getEffectiveLevel()),
+        log_format=format_in_use(),
+        traceparent=current().traceparent,
         module=handler.function.__module__,
         kind=handler.kind,
         input=task.input,

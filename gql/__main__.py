@@ -16,8 +16,14 @@ import uvicorn
 import uvloop
 
 from gql.app import Api
+from gql.authentication import authenticator_of, open_keys
+from gql.limits import Limits
+from gql.origins import Origins
 from gql.schema import print_sdl
 from gql.serving import bound_buffers, config_of
+from gql.trusted import read_folder
+from gql.watch_tokens import WatchTokens
+from taskql.access import is_loopback
 from taskql.bootstrap import open_api
 from taskql.errors import StartupError
 from taskql.logs import set_up_logging
@@ -40,7 +46,7 @@ def main() -> int:
     else:
         with in_words("the API can't start"):
             settings = load_settings()
-            set_up_logging(settings.log_level)
+            set_up_logging(settings.log_level, settings.taskql_log_format)
             serve(settings)
     return 0
 
@@ -49,6 +55,7 @@ def serve(settings: Settings) -> None:
     """Serve until a signal comes."""
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as listener:
         take_port(listener, settings.host, settings.port)
+        say_who_is_let_in(settings, listener)
         with (
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             suppress(asyncio.CancelledError),  # the signal came while we were starting
@@ -68,12 +75,36 @@ def take_port(listener: socket.socket, host: str, port: int) -> None:
         ) from None
 
 
+def say_who_is_let_in(settings: Settings, listener: socket.socket) -> None:
+    """Without authentication: nobody from elsewhere, unless somebody has said that this is meant."""
+    if settings.auth != "none":
+        logger.info("AUTH=jwt: a token is needed, signed by %s", " or ".join(settings.algorithms))
+        return
+    if not is_loopback(listener.getsockname()[0]) and settings.is_for_this_machine:
+        raise StartupError(
+            f"AUTH=none lets everybody in, so it listens on this machine alone, not on {settings.host}. Set "
+            "AUTH=jwt, or HOST=127.0.0.1; or TASKQL_ALLOW_UNAUTHENTICATED=on, if what is in front keeps "
+            "others out."
+        )
+    logger.warning("AUTH=none: whoever reaches %s may see and do everything", settings.host)
+
+
 async def run(settings: Settings, listener: socket.socket) -> None:
     starting = asyncio.current_task()
     assert starting is not None
     on_signal(lambda _: starting.cancel())
-    async with open_api(settings) as services:
-        api = Api(services)
+    async with open_keys(settings) as keys, open_api(settings) as services:
+        watch_tokens = WatchTokens(services.secrets.secret)
+        authenticator = authenticator_of(settings, keys, watch_tokens)
+        trusted = settings.taskql_trusted_documents
+        api = Api(
+            services,
+            authenticator,
+            watch_tokens,
+            Origins(settings.cors_origins, here_only=settings.is_for_this_machine),
+            Limits.of(settings),
+            read_folder(trusted) if trusted else None,
+        )
         server = Server(config_of(api.app, settings), before_shutdown=api.go_away)
         on_signal(lambda number: server.handle_exit(number, None))
         await server.serve([listener])

@@ -1,26 +1,29 @@
 """The ASGI app: routes, and what lives as long as it does."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.types import ASGIApp
 
 from gql import pages
+from gql.authentication import Authenticator
 from gql.context import Context
+from gql.errors import ErrorCode
 from gql.feeds import Feeds
 from gql.health import Health
 from gql.hub import Hub
+from gql.limits import Limits
+from gql.origins import Origins
 from gql.queues import LiveQueues
-from gql.request import Refused
 from gql.schema import build_schema
 from gql.view import GraphQLView
-from gql.viewer import LOCAL
+from gql.watch_tokens import WatchTokens
 from taskql.bootstrap import ApiServices
 
 FULL_COLLECTION_EVERY = 100
@@ -30,14 +33,28 @@ FULL_COLLECTION_EVERY = 100
 class Api:
     """The app, and the way to end what it streams before the server waits for it to end."""
 
-    def __init__(self, services: ApiServices) -> None:
+    def __init__(
+        self,
+        services: ApiServices,
+        authenticator: Authenticator,
+        watch_tokens: WatchTokens,
+        origins: Origins | None = None,
+        limits: Limits | None = None,
+        trusted: Mapping[str, str] | None = None,
+    ) -> None:
         self._services = services
+        self._authenticator = authenticator
+        self._watch_tokens = watch_tokens
         service = services.service
         self._feeds = Feeds(service, services.event_source)
         self._queues = LiveQueues(services.queues)
         self._hub = Hub(service.fetch, service.newer, services.event_source, self._feeds)
-        self._view = GraphQLView(build_schema(service.registry), self._new_context, self._hub)
-        self.app = create_app(self._view, self._hub, self._feeds, Health(services.pings))
+        origins = origins or Origins()
+        schema = build_schema(service.registry, limits, trusted)
+        self._view = GraphQLView(schema, self._new_context, self._hub, origins, services.rates)
+        self.app = create_app(
+            self._view, origins.shared(self._view), self._hub, self._feeds, Health(services.pings)
+        )
 
     async def go_away(self) -> None:
         """Tell all who watch that they should go on elsewhere."""
@@ -46,18 +63,19 @@ class Api:
         self._feeds.close()
         self._queues.close()
 
-    def _new_context(self, request: Request | WebSocket) -> Context:
+    async def _new_context(self, authorization: Sequence[str]) -> Context:
         return Context(
-            viewer=LOCAL,
+            viewer=await self._authenticator.viewer(authorization),
             service=self._services.service,
             hub=self._hub,
             dead_letters=self._services.dead_letters,
             feeds=self._feeds,
             queues=self._queues,
+            watch_tokens=self._watch_tokens,
         )
 
 
-def create_app(view: GraphQLView, hub: Hub, feeds: Feeds, health: Health) -> Starlette:
+def create_app(view: GraphQLView, endpoint: ASGIApp, hub: Hub, feeds: Feeds, health: Health) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with hub.running(), feeds.running(), view.pulse.running():
@@ -66,8 +84,8 @@ def create_app(view: GraphQLView, hub: Hub, feeds: Feeds, health: Health) -> Sta
 
     return Starlette(
         routes=[
-            Route("/graphql", view),
-            WebSocketRoute("/graphql", view),
+            Route("/graphql", endpoint),
+            WebSocketRoute("/graphql", endpoint),
             Route("/assets/{name}", pages.asset),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
@@ -97,5 +115,6 @@ async def to_graphql(request: Request) -> Response:
 async def refuse(request: Request, error: Exception) -> Response:
     """JSON for what no route answers."""
     assert isinstance(error, HTTPException)
-    code = "NOT_FOUND" if error.status_code == 404 else "BAD_USER_INPUT"
-    return Refused(error.status_code, error.detail, code=code, headers=error.headers).response()
+    code = ErrorCode.NOT_FOUND if error.status_code == 404 else ErrorCode.BAD_USER_INPUT
+    body = {"errors": [{"message": error.detail, "extensions": {"code": code.value}}]}
+    return JSONResponse(body, error.status_code, error.headers)

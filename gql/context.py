@@ -20,6 +20,7 @@ from graphql import (
 
 from gql.queues import LiveQueues
 from gql.viewer import Viewer
+from gql.watch_tokens import WatchTokens
 from taskql.listing import TaskFilter
 from taskql.ports import DeadLetterStore
 from taskql.service import TaskService
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 class Hub(Protocol):
     """Where watchers follow tasks."""
 
-    def watch(self, owner: str, task_id: UUID, after_version: int | None) -> AsyncGenerator[Task, None]:
+    def watch(
+        self, owner: str | None, task_id: UUID, after_version: int | None
+    ) -> AsyncGenerator[Task, None]:
         """The task's states as contract.graphql promises them. Raises NotFound before the first."""
         ...
 
@@ -55,6 +58,7 @@ class Context:
     dead_letters: DeadLetterStore
     feeds: Feeds
     queues: LiveQueues
+    watch_tokens: WatchTokens
 
     @property
     def owner(self) -> str:
@@ -65,8 +69,18 @@ class Info(strawberry.Info[Context, Mapping[str, Any]]):
     """The execution as resolvers see it. The root value is the raw variables (see gql/documents.py)."""
 
     @property
+    def viewer(self) -> Viewer:
+        return self.context.viewer
+
+    @property
     def owner(self) -> str:
+        """Whose tasks they create."""
         return self.context.owner
+
+    @property
+    def whose(self) -> str | None:
+        """Whose tasks they see and steer: None for everybody's."""
+        return self.context.viewer.whose
 
     @property
     def service(self) -> TaskService:

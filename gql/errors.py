@@ -7,12 +7,13 @@ foresaw is INTERNAL with an id, and the log has the traceback under the same id.
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from graphql import GraphQLError, GraphQLFormattedError, Node
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.graphql import OperationType
 
 from taskql.errors import InvalidInput, NotFound, Unavailable
 
@@ -25,26 +26,70 @@ class ErrorCode(StrEnum):
     """The values of `extensions.code`."""
 
     BAD_USER_INPUT = "BAD_USER_INPUT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
     RATE_LIMITED = "RATE_LIMITED"
     TOO_COMPLEX = "TOO_COMPLEX"
     TOO_LARGE = "TOO_LARGE"
+    TIMEOUT = "TIMEOUT"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
-class BadUserInput(GraphQLError):
+class Coded(GraphQLError):
+    """An error that says itself what it is. The message is for the client: it names what to do."""
+
+    code: ClassVar[ErrorCode]
+
+    def __init__(self, message: str, node: Node | None = None, **more: Any) -> None:
+        super().__init__(printable(message), node, extensions={"code": self.code.value, **more})
+
+
+class BadUserInput(Coded):
     """What a client sent can't be used; the message names the argument and says what to do."""
 
-    def __init__(self, message: str, node: Node | None = None) -> None:
-        super().__init__(printable(message), node, extensions={"code": ErrorCode.BAD_USER_INPUT.value})
+    code = ErrorCode.BAD_USER_INPUT
 
 
-class TooComplex(GraphQLError):
+class Unauthenticated(Coded):
+    """Nobody knows who asks: there is no token where one is needed, or the one that was given won't do."""
+
+    code = ErrorCode.UNAUTHENTICATED
+
+    def __init__(self, message: str, *, token_given: bool = False) -> None:
+        super().__init__(message)
+        self.token_given = token_given
+
+
+class Forbidden(Coded):
+    """Who asks may not; the message names the field and the scope that it takes."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class TooComplex(Coded):
     """A document asks for more than one request may."""
 
-    def __init__(self, message: str, node: Node | None = None) -> None:
-        super().__init__(message, node, extensions={"code": ErrorCode.TOO_COMPLEX.value})
+    code = ErrorCode.TOO_COMPLEX
+
+
+class TimedOut(Coded):
+    """An operation has taken longer than one may."""
+
+    code = ErrorCode.TIMEOUT
+
+
+class RateLimited(Coded):
+    """Somebody asks too often, or has too much open already."""
+
+    code = ErrorCode.RATE_LIMITED
+
+
+class Full(Coded):
+    """This process has as much open as it may."""
+
+    code = ErrorCode.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +105,8 @@ PRESENTATIONS: dict[type[Exception], Presentation] = {
     InvalidInput: Presentation(ErrorCode.BAD_USER_INPUT),
     MissingQueryError: Presentation(ErrorCode.BAD_USER_INPUT),
     CannotGetOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT),
-    InvalidOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT),
+    # Only a stream by GET gets this far with an operation of the wrong type.
+    InvalidOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT, "A mutation needs a POST request."),
     NotFound: Presentation(ErrorCode.NOT_FOUND),
     Unavailable: Presentation(
         ErrorCode.UNAVAILABLE,
@@ -166,3 +212,10 @@ def printable(text: str) -> str:
 
 def going_away() -> Unavailable:
     return Unavailable("This server is stopping; subscribe again.")
+
+
+def timed_out(seconds: float, operation_type: OperationType) -> "TimedOut":
+    done = "Ask for less, or try again later."
+    if operation_type is OperationType.MUTATION:
+        done = "It may have been done all the same: look, or send it again with the same idempotencyKey."
+    return TimedOut(f"This took longer than {seconds:g} s and was given up. {done}", retryable=True)

@@ -49,23 +49,18 @@ class Execution:
         except Exception:
             # Of what resolvers raise the schema makes results; this is a fault of ours.
             logger.exception("An operation broke off")
-        self._forget()
+        self._socket.forget(self)  # before its last message: then the client may use the id again
         await self._send("complete")
 
     async def _refuse(self, result: ExecutionResult) -> None:
         """The operation never began."""
-        self._forget()
+        self._socket.forget(self)
         await self._send("error", [format_error(error) for error in result.errors or ()])
 
     async def _send(self, kind: str, payload: object = None) -> None:
         await self._socket.outgoing.drained()
         text = None if payload is None else encode_json(payload)
         self._socket.outgoing.put(self, message_frame(self.id, kind, text))
-
-    def _forget(self) -> None:
-        """Before its last message: then the client may use the id again."""
-        if self._socket.operations.get(self.id) is self:
-            del self._socket.operations[self.id]
 
 
 def payload(result: ExecutionResult) -> dict[str, Any]:

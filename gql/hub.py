@@ -35,8 +35,8 @@ RECONCILE_DEAF_EVERY = timedelta(seconds=1)
 """While Redis is away."""
 RESTART_AFTER = timedelta(seconds=1)
 
-Fetch = Callable[[str, Collection[UUID]], Awaitable[dict[UUID, Task]]]
-"""Those of the ids that exist and are the owner's."""
+Fetch = Callable[[str | None, Collection[UUID]], Awaitable[dict[UUID, Task]]]
+"""Those of the ids that exist and are the owner's; everybody's, where there is none."""
 FetchNewer = Callable[[Mapping[UUID, int]], Awaitable[Newer]]
 """What has become of tasks since the version that is known of each."""
 
@@ -75,7 +75,7 @@ class Hub:
         self._reconcile_now = asyncio.Event()
         self._watched: dict[UUID, Watched] = {}
         self._listening = Listening(source, self._watched, self._reconcile_now.set)
-        self._newcomers: list[tuple[str, Watcher]] = []
+        self._newcomers: list[tuple[str | None, Watcher]] = []
         self._gathering = False
         self._looks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -101,7 +101,7 @@ class Hub:
 
     # ------------------------------------------------------------ watchers
 
-    def subscribe(self, watcher: Watcher, owner: str, task_id: UUID) -> None:
+    def subscribe(self, watcher: Watcher, owner: str | None, task_id: UUID) -> None:
         """Tell the watcher what the task is, unless it knows that version, and what it becomes, to its end.
 
         It ends with NotFound where the task isn't there or isn't the owner's, and with Unavailable where
@@ -127,7 +127,7 @@ class Hub:
                 self._listening.release(watched)
 
     async def watch(
-        self, owner: str, task_id: UUID, after_version: int | None = None
+        self, owner: str | None, task_id: UUID, after_version: int | None = None
     ) -> AsyncGenerator[Task, None]:
         """The same for whoever reads at their own pace: a slow reader skips versions, never the last."""
         reader = Reader(after_version)
@@ -158,15 +158,15 @@ class Hub:
         self._look_soon()
         await self._welcome([(owner, watcher) for owner, watcher in batch if watcher.watched is not None])
 
-    async def _welcome(self, newcomers: Sequence[tuple[str, Watcher]]) -> None:
+    async def _welcome(self, newcomers: Sequence[tuple[str | None, Watcher]]) -> None:
         """Listen to their tasks, then look at them: one question for each owner."""
         await self._listening.listen({watcher.watched for _, watcher in newcomers if watcher.watched})
-        by_owner: defaultdict[str, list[Watcher]] = defaultdict(list)
+        by_owner: defaultdict[str | None, list[Watcher]] = defaultdict(list)
         for owner, watcher in newcomers:
             by_owner[owner].append(watcher)
         await asyncio.gather(*(self._look(owner, watchers) for owner, watchers in by_owner.items()))
 
-    async def _look(self, owner: str, watchers: Sequence[Watcher]) -> None:
+    async def _look(self, owner: str | None, watchers: Sequence[Watcher]) -> None:
         by_task: defaultdict[Watched, list[Watcher]] = defaultdict(list)
         for watcher in watchers:
             if watcher.watched is not None:  # else it has left

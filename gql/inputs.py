@@ -10,6 +10,8 @@ from strawberry.types.arguments import InputContext
 from gql.enums import TaskPriority, TaskStatus
 from gql.errors import BadUserInput
 from gql.scalars import checked_text
+from gql.viewer import Viewer
+from gql.watch_tokens import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 from taskql.creation import (
     MAX_IDEMPOTENCY_KEY_CHARS,
     MAX_ORDERING_KEY_CHARS,
@@ -120,6 +122,15 @@ class DeleteTaskInput:
     id: strawberry.ID = strawberry.field(description="A task that is terminal.")
 
 
+@strawberry.input(description="Who may watch what, and for how long they may begin to.")
+class CreateWatchTokenInput:
+    id: strawberry.ID = strawberry.field(description="The task that may be watched.")
+    ttl_seconds: int = strawberry.field(
+        default=DEFAULT_TTL_SECONDS,
+        description=f"For so many seconds a watch can be started, 1 to {MAX_TTL_SECONDS:,}; it goes on then.",
+    )
+
+
 @strawberry.input(
     description="Which tasks to list. A task is listed if it matches every field that is given."
 )
@@ -150,6 +161,15 @@ class TaskFilter:
     updated_after: datetime | None = strawberry.field(
         description="Changed later than this moment: the `asOf` of an earlier listing, say."
     )
+    owner: str | None = strawberry.field(
+        description="Of this owner: for administrators, who else are shown everybody's."
+    )
+
+    def whose(self, viewer: Viewer) -> str | None:
+        """Whose tasks are asked for; None for everybody's. Raises Forbidden where the viewer may not."""
+        if self.owner is not None:
+            checked_text("filter.owner", self.owner)
+        return viewer.whose_when_asked_for(self.owner)
 
     def checked(self) -> Filter:
         """The filter as the service takes it. Raises BadUserInput where the store could not compare."""

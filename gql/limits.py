@@ -1,100 +1,39 @@
-"""How much one document may ask for. Counted on the parsed document, before anything dearer is done with it.
+"""How much clients may ask for, as far as it can be set: docs/limits.md has them all."""
 
-Validation compares fields with fields and fragments with fragments, so its time grows with their squares:
-these limits keep it under a third of a second. Introspection, which tools need all of, adds to the fields but
-not to the depth, which graphql-core bounds. Fragments count wherever they are spread; one that spreads itself
-is left to validation, which refuses it.
-"""
-
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLError,
-    OperationDefinitionNode,
-    SelectionSetNode,
-)
-
-from gql.errors import TooComplex
-
-MAX_TOKENS = 5_000
-MAX_DEPTH = 15
-MAX_ROOT_FIELDS = 30
-MAX_FIELDS = 500
-MAX_FRAGMENTS = 100
+from taskql.limits import MEBIBYTE, LimitSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a selection adds up to: levels of fields, fields at its own level, fields in all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may be set of how much clients may ask for; the defaults are those of the settings."""
 
-    depth: int = 0
-    width: int = 0
-    fields: int = 0
+    tokens: int = 5_000
+    depth: int = 15
+    aliases: int = 50
+    complexity: int = 25_000
+    operation_seconds: float = 10
+    request_bytes: int = MEBIBYTE
+    connections: int = 20_000
+    connections_per_address: int = 20_000
+    subscriptions_per_connection: int = 1_000
+    subscriptions_per_owner: int = 20_000
+    introspection: bool = True
 
-    def beside(self, other: "Size") -> "Size":
-        return Size(max(self.depth, other.depth), self.width + other.width, self.fields + other.fields)
-
-    def under_a_field(self) -> "Size":
-        return Size(self.depth + 1, 1, self.fields + 1)
-
-
-class Measure:
-    """Sizes of the selections in one document; each fragment is measured once."""
-
-    def __init__(self, document: DocumentNode) -> None:
-        self.fragments = {
-            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
-        }
-        self._sizes: dict[str, Size] = {}
-
-    def of(self, selections: SelectionSetNode | None) -> Size:
-        size = Size()
-        for selection in selections.selections if selections else ():
-            match selection:
-                case FragmentSpreadNode():
-                    size = size.beside(self._of_fragment(selection.name.value))
-                case FieldNode() if selection.name.value.startswith("__"):
-                    size = size.beside(Size(fields=self.of(selection.selection_set).fields + 1))
-                case FieldNode():
-                    size = size.beside(self.of(selection.selection_set).under_a_field())
-                case _:
-                    size = size.beside(self.of(selection.selection_set))  # type: ignore[attr-defined]
-        return size
-
-    def _of_fragment(self, name: str) -> Size:
-        if name not in self._sizes:
-            self._sizes[name] = Size()  # what a fragment that spreads itself finds inside
-            if fragment := self.fragments.get(name):
-                self._sizes[name] = self.of(fragment.selection_set)
-        return self._sizes[name]
-
-
-def excesses(document: DocumentNode) -> list[GraphQLError]:
-    """An error for each limit that an operation of the document exceeds."""
-    try:
-        return list(found_excesses(document))
-    except RecursionError:
-        return [TooComplex("Fragments are nested too deeply. Spread them where they are needed.")]
-
-
-def found_excesses(document: DocumentNode) -> Iterator[GraphQLError]:
-    measure = Measure(document)
-    if (found := len(measure.fragments)) > MAX_FRAGMENTS:
-        yield TooComplex(f"This document has {found} fragments; the most is {MAX_FRAGMENTS}.")
-    for operation in document.definitions:
-        if isinstance(operation, OperationDefinitionNode):
-            size = measure.of(operation.selection_set)
-            for what, found, most in (
-                ("levels of nested fields", size.depth, MAX_DEPTH),
-                ("fields at its top level", size.width, MAX_ROOT_FIELDS),
-                ("fields with its fragments spread out", size.fields, MAX_FIELDS),
-            ):
-                if found > most:
-                    yield TooComplex(
-                        f"This operation has {found} {what}; the most is {most}. Split it up.", operation
-                    )
+    @classmethod
+    def of(cls, settings: LimitSettings) -> Self:
+        return cls(
+            tokens=settings.taskql_max_tokens,
+            depth=settings.taskql_max_depth,
+            aliases=settings.taskql_max_aliases,
+            complexity=settings.taskql_max_complexity,
+            operation_seconds=settings.taskql_max_operation_seconds,
+            request_bytes=settings.taskql_max_request_bytes,
+            connections=settings.taskql_max_connections,
+            connections_per_address=settings.taskql_max_connections_per_address,
+            subscriptions_per_connection=settings.taskql_max_subscriptions_per_connection,
+            subscriptions_per_owner=settings.taskql_max_subscriptions_per_owner,
+            introspection=settings.taskql_introspection == "on",
+        )

@@ -1,5 +1,6 @@
 """The mutations: what a caller can put right is answered as data, in `userErrors`."""
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from gql.inputs import (
     CancelTaskInput,
     CreateTaskInput,
     CreateTasksInput,
+    CreateWatchTokenInput,
     DeleteTaskInput,
     RedriveTasksInput,
     RetryTaskInput,
@@ -22,15 +24,18 @@ from gql.payloads import (
     CancelTaskPayload,
     CreateTaskPayload,
     CreateTasksPayload,
+    CreateWatchTokenPayload,
     DeleteTaskPayload,
     RedriveTasksPayload,
     RetryTaskPayload,
 )
-from gql.request import MAX_REQUEST_BYTES
 from gql.scalars import parse_task_id
 from gql.user_errors import INPUT, UserError, invalid, refusal
+from gql.watch_tokens import MAX_TTL_SECONDS
+from gql.watched import not_found
 from taskql.creation import MAX_TASKS_AT_ONCE
 from taskql.errors import InvalidInput, Refusal
+from taskql.limits import MEBIBYTE
 from taskql.listing import TaskFilter as Filter
 
 
@@ -57,7 +62,7 @@ class Mutation:
         description=(
             f"Ask for up to {MAX_TASKS_AT_ONCE} tasks at once, each as `createTask` does. They are stored in "
             "one transaction; one that can't be accepted holds up no other. Send them as a variable, since "
-            f"the size of a document is limited; the whole request may have {MAX_REQUEST_BYTES:,} bytes."
+            f"the size of a document is limited; the whole request may have {MEBIBYTE:,} bytes."
         )
     )
     async def create_tasks(
@@ -91,7 +96,7 @@ class Mutation:
         input: Annotated[CancelTaskInput, strawberry.argument(description="Which task.")],
     ) -> CancelTaskPayload:
         try:
-            task = await info.service.cancel(info.owner, checked_id(input.id))
+            task = await info.service.cancel(info.whose, checked_id(input.id))
         except (Refusal, InvalidInput) as error:
             return CancelTaskPayload(task=None, user_errors=user_errors(error, info.kinds))
         return CancelTaskPayload(task=task, user_errors=[])
@@ -108,7 +113,7 @@ class Mutation:
         input: Annotated[RetryTaskInput, strawberry.argument(description="Which task.")],
     ) -> RetryTaskPayload:
         try:
-            task = await info.service.retry(info.owner, checked_id(input.id))
+            task = await info.service.retry(info.whose, checked_id(input.id))
         except (Refusal, InvalidInput) as error:
             return RetryTaskPayload(task=None, user_errors=user_errors(error, info.kinds))
         return RetryTaskPayload(task=task, user_errors=[])
@@ -135,8 +140,9 @@ class Mutation:
             return RedriveTasksPayload(
                 matched=0, redriven=0, user_errors=[invalid((("filter",), error.message), info.kinds)]
             )
-        matched = await info.service.count_failed(info.owner, filter)
-        redriven = 0 if input.dry_run else await info.service.redrive(info.owner, filter, input.limit)
+        whose = input.filter.whose(info.viewer) if input.filter else info.whose
+        matched = await info.service.count_failed(whose, filter)
+        redriven = 0 if input.dry_run else await info.service.redrive(whose, filter, input.limit)
         return RedriveTasksPayload(matched=max(matched, redriven), redriven=redriven, user_errors=[])
 
     @strawberry.mutation(description="Forget a terminal task and its result. Its id is null from then on.")
@@ -146,10 +152,40 @@ class Mutation:
         input: Annotated[DeleteTaskInput, strawberry.argument(description="Which task.")],
     ) -> DeleteTaskPayload:
         try:
-            await info.service.delete(info.owner, checked_id(input.id))
+            await info.service.delete(info.whose, checked_id(input.id))
         except (Refusal, InvalidInput) as error:
             return DeleteTaskPayload(deleted_id=None, user_errors=user_errors(error, info.kinds))
         return DeleteTaskPayload(deleted_id=input.id, user_errors=[])
+
+    @strawberry.mutation(
+        description=(
+            "A token for somebody who may watch this task and do nothing else, like a page in a browser: it "
+            "can start the subscription `taskStatus` for it, without `input`, `attempts` and `resultUrl`."
+        )
+    )
+    async def create_watch_token(
+        self,
+        info: Info,
+        input: Annotated[CreateWatchTokenInput, strawberry.argument(description="Which task, how long.")],
+    ) -> CreateWatchTokenPayload:
+        try:
+            ttl = checked_ttl(input.ttl_seconds)
+            task_id = checked_id(input.id)
+            task = await info.service.get(info.whose, task_id)
+            if task is None:
+                raise not_found(task_id)
+            token, ends_at = await info.context.watch_tokens.issue(task.owner, task.id, ttl)
+        except (Refusal, InvalidInput) as error:
+            errors = user_errors(error, info.kinds)
+            return CreateWatchTokenPayload(token=None, expires_at=None, user_errors=errors)
+        return CreateWatchTokenPayload(token=token, expires_at=ends_at, user_errors=[])
+
+
+def checked_ttl(seconds: int) -> timedelta:
+    """How long a watch token counts. Raises InvalidInput."""
+    if not 1 <= seconds <= MAX_TTL_SECONDS:
+        raise InvalidInput((("ttl_seconds",), f"is {seconds}; give 1 to {MAX_TTL_SECONDS:,}"))
+    return timedelta(seconds=seconds)
 
 
 def checked_id(text: str) -> UUID:

@@ -31,16 +31,22 @@ CONTENT_SECURITY_POLICY = (
     "form-action 'none'",
     "frame-ancestors 'none'",
 )
-NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 PAGE_HEADERS = {
-    **NO_SNIFFING,
     "Content-Security-Policy": "; ".join(CONTENT_SECURITY_POLICY),
-    "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
     "Vary": "Accept",
 }
-ASSET_HEADERS = {**NO_SNIFFING, "Cache-Control": "public, max-age=31536000, immutable"}
+ASSET_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 """A name holds a hash of the content, so what a browser has once, it may keep."""
+
+
+def is_wanted(request: Request) -> bool:
+    """Whether a browser asks for a page: not for JSON, and with no query in the address."""
+    return (
+        request.method in ("GET", "HEAD")
+        and "text/html" in request.headers.get("accept", "")
+        and not request.query_params.get("query")
+    )
 
 
 def graphiql() -> Response:

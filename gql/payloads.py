@@ -1,5 +1,6 @@
 """What mutations answer with."""
 
+from datetime import datetime
 from typing import Self
 
 import strawberry
@@ -62,6 +63,17 @@ class RetryTaskPayload:
 class DeleteTaskPayload:
     deleted_id: strawberry.ID | None = strawberry.field(
         description="The id that means nothing any more; null if there are userErrors."
+    )
+    user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
+
+
+@strawberry.type(description="What became of a createWatchToken.")
+class CreateWatchTokenPayload:
+    token: str | None = strawberry.field(
+        description="For `Authorization: Bearer …`, or connection_init; null if there are userErrors."
+    )
+    expires_at: datetime | None = strawberry.field(
+        description="No watch begins with it from then on; null if there are userErrors."
     )
     user_errors: list[UserError] = strawberry.field(description="Empty if all went well.")
 

@@ -6,18 +6,20 @@ from typing import Any
 
 from starlette.types import Message
 
-from gql.request import field_fault
+from gql.request import bulk_fault, field_fault
 
 SUBPROTOCOL = "graphql-transport-ws"
 MAX_ID_CHARS = 1_000
 
 
 class CloseCode(IntEnum):
-    """The codes of graphql-transport-ws, and 1001."""
+    """The codes of graphql-transport-ws, and of WebSockets themselves those that ask to connect again."""
 
     GOING_AWAY = 1001
+    TRY_AGAIN_LATER = 1013
     BAD_REQUEST = 4400
     UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
     SUBPROTOCOL_NOT_ACCEPTABLE = 4406
     INIT_TIMEOUT = 4408
     SUBSCRIBER_EXISTS = 4409
@@ -34,17 +36,18 @@ def text_frame(text: str) -> Message:
     return {"type": "websocket.send", "text": text}
 
 
-def message_fault(message: object) -> str | None:
-    """Why a frame is no message of the protocol, in words; None where it is one."""
+def message_fault(message: object, text: str) -> str | None:
+    """Why a frame with this text is no message of the protocol, in words; None where it is one."""
     if not isinstance(message, dict):
         return "A message must be a JSON object"
     match message.get("type"):
         case "connection_init" | "ping" | "pong":
             return None if isinstance(message.get("payload", {}), dict) else "`payload` must be an object"
         case "subscribe":
-            if not isinstance(message.get("payload"), dict):
+            payload = message.get("payload")
+            if not isinstance(payload, dict):
                 return "`payload` must be an object"
-            return id_fault(message) or field_fault(message["payload"])
+            return id_fault(message) or field_fault(payload) or bulk_fault(payload, text)
         case "complete":
             return id_fault(message)
         case _:

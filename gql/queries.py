@@ -15,6 +15,7 @@ from gql.inputs import TaskFilter
 from gql.queues import Queue
 from gql.scalars import parse_task_id
 from gql.types import Kind, Node, Task
+from gql.viewer import Scope
 from taskql import task as values
 from taskql.listing import TaskFilter as Filter
 from taskql.ports import DeadLetter as DeadLetterValue
@@ -65,10 +66,11 @@ class Query:
     ) -> TaskConnection:
         request = page_request(order_by, first, after, last, before)
         checked = filter.checked() if filter else Filter()
+        whose = filter.whose(info.viewer) if filter else info.whose
         # Before the page: a change that the page misses is dated later.
         as_of = await info.service.as_of() if info.selects("asOf") else None
-        page = await info.service.page(info.owner, checked, request)
-        return TaskConnection(page=page, count=partial(info.service.count, info.owner, checked), moment=as_of)
+        page = await info.service.page(whose, checked, request)
+        return TaskConnection(page=page, count=partial(info.service.count, whose, checked), moment=as_of)
 
     @strawberry.field(
         graphql_type=Node | None,
@@ -123,13 +125,14 @@ class Query:
 
 
 async def fetch_nodes(info: Info, ids: Sequence[str]) -> list[values.Task | DeadLetterValue | None]:
-    """What has these ids: tasks first, and dead letters among what is no task."""
+    """What has these ids: tasks first, and for administrators dead letters among what is no task."""
     wanted = [parse_task_id(id) for id in ids]
-    tasks = await info.service.fetch(info.owner, wanted)
-    others = [node_id for node_id in wanted if node_id not in tasks]
+    tasks = await info.service.fetch(info.whose, wanted)
+    may_see_letters = info.viewer.may(Scope.ADMIN)
+    others = [node_id for node_id in wanted if may_see_letters and node_id not in tasks]
     letters = await info.dead_letters.fetch(others) if others else {}
     return [tasks.get(node_id) or letters.get(node_id) for node_id in wanted]
 
 
 async def fetch_one(info: Info, id: str) -> values.Task | None:
-    return await info.service.get(info.owner, parse_task_id(id))
+    return await info.service.get(info.whose, parse_task_id(id))

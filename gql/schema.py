@@ -1,9 +1,12 @@
 """The schema: static types, and what the handlers add to them."""
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import strawberry
-from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined
+from graphql import ExecutionResult, GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 from strawberry.types.base import StrawberryObjectDefinition
@@ -12,8 +15,9 @@ from strawberry.types.field import StrawberryField
 from gql.context import Info
 from gql.dead_letters import DeadLetter
 from gql.documents import Documents, PreparedDocument
-from gql.errors import presented
+from gql.errors import presented, timed_out
 from gql.kinds import Kinds
+from gql.limits import Limits
 from gql.mutations import Mutation
 from gql.queries import Query
 from gql.scalars import DATETIME
@@ -25,8 +29,9 @@ from taskql.registry import Registry
 class Schema(strawberry.Schema):
     """strawberry's schema with the kinds' fields in it. Every error that leaves it has been presented."""
 
-    def __init__(self, kinds: Kinds) -> None:
+    def __init__(self, kinds: Kinds, limits: Limits, trusted: Mapping[str, str] | None) -> None:
         self.kinds = kinds
+        self.limits = limits
         super().__init__(
             query=Query,
             mutation=Mutation,
@@ -38,10 +43,22 @@ class Schema(strawberry.Schema):
             ),
         )
         drop_null_defaults(self._schema)
-        self.documents = Documents(self._schema)
+        self.documents = Documents(self._schema, limits, trusted)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         return [*super().get_fields(type_definition), *self.kinds.fields.get(type_definition.origin, ())]
+
+    async def _execute_operation(self, execution_context: ExecutionContext, *how: Any) -> Any:
+        """Queries and mutations of every transport come by here; a stream may take its time."""
+        limit = asyncio.timeout(self.limits.operation_seconds)
+        try:
+            async with limit:
+                return await super()._execute_operation(execution_context, *how)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        error = timed_out(self.limits.operation_seconds, execution_context.operation_type)
+        return ExecutionResult(None, [error])
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
@@ -50,9 +67,14 @@ class Schema(strawberry.Schema):
         errors[:] = map(presented, errors)
 
 
-def build_schema(registry: Registry) -> Schema:
-    """The API of a registry's handlers. Raises HandlerRefused where one can't be offered."""
-    return Schema(Kinds(registry))
+def build_schema(
+    registry: Registry, limits: Limits | None = None, trusted: Mapping[str, str] | None = None
+) -> Schema:
+    """The API of a registry's handlers, for which documents alone run if some are `trusted`.
+
+    Raises HandlerRefused where a handler can't be offered, and StartupError where a document can't be run.
+    """
+    return Schema(Kinds(registry), limits or Limits(), trusted)
 
 
 def print_sdl(registry: Registry) -> str:

@@ -7,7 +7,7 @@ context, which says who asks.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from inspect import isawaitable
@@ -19,23 +19,21 @@ from graphql import (
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     Node,
     OperationDefinitionNode,
     OperationType,
-    VariableNode,
-    Visitor,
     located_error,
-    visit,
 )
 from graphql.execution import Executor, execute_subscription_event
 from graphql.execution.values import get_argument_values, get_variable_values
 
 from gql.context import Context
-from gql.documents import MAX_REMEMBERED, MAX_REMEMBERED_CHARS, ambiguity
+from gql.documents import MAX_REMEMBERED, MAX_REMEMBERED_CHARS
 from gql.errors import format_error
+from gql.permissions import Needs
 from gql.scalars import parse_task_id
+from gql.uses import uses_of
 from gql.watched import Watched
 
 if TYPE_CHECKING:
@@ -105,6 +103,7 @@ class Plan:
     operation: OperationDefinitionNode
     field: FieldNode
     inside: tuple[str, ...]
+    needs: Needs
 
     def shown(self, variables: Mapping[str, Any]) -> str:
         """Their values as a text; one that was left out is another thing than a null."""
@@ -127,7 +126,7 @@ class Selections:
     ) -> Request | None:
         """None for any other operation, and for whatever is wrong with this one."""
         plan = self._plan(query, operation_name) if len(query) <= MAX_REMEMBERED_CHARS else None
-        if plan is None:
+        if plan is None or any(plan.needs.refusals(context.viewer)):
             return None
         sent = dict(variables or {})
         coerced = get_variable_values(self._graphql, plan.operation.variable_definitions or (), sent)
@@ -138,21 +137,24 @@ class Selections:
             task_id = parse_task_id(arguments["id"])
         except GraphQLError:
             return None
+        if not context.viewer.may_watch(task_id):
+            return None
         return Request(self._share(plan, sent, context), task_id, arguments.get("afterVersion"))
 
     def _new_plan(self, query: str, operation_name: str | None) -> Plan | None:
         try:
-            document, errors = self._schema.documents.prepared(query)
+            prepared = self._schema.documents.prepared(query)
         except GraphQLError:
             return None
-        if errors or list(ambiguity(document, operation_name)):
+        wanted = prepared.operation(operation_name)
+        # Nothing in a task depends on variables in size: what it costs, it costs always.
+        if wanted is None or not is_plain(wanted.node) or wanted.cost.fixed > self._schema.limits.complexity:
             return None
-        operation = next(operations_named(document.definitions, operation_name), None)
-        if operation is None or not is_plain(operation):
-            return None
-        [field] = operation.selection_set.selections
+        [field] = wanted.node.selection_set.selections
         assert isinstance(field, FieldNode)
-        return Plan(document, operation, field, variables_inside(field, document.definitions))
+        definitions = prepared.document.definitions
+        inside = variables_inside(field, definitions)
+        return Plan(prepared.document, wanted.node, field, inside, wanted.needs)
 
     def _share(self, plan: Plan, variables: dict[str, Any], context: Context) -> Selection:
         key = (plan, plan.shown(variables), context)
@@ -174,14 +176,6 @@ class Selections:
         return executor
 
 
-def operations_named(definitions: Sequence[Node], name: str | None) -> Iterator[OperationDefinitionNode]:
-    for node in definitions:
-        if isinstance(node, OperationDefinitionNode) and (
-            name is None or (node.name is not None and node.name.value == name)
-        ):
-            yield node
-
-
 def is_plain(operation: OperationDefinitionNode) -> bool:
     """Whether it is nothing but the one field: a fragment or a directive at the root is for the schema."""
     selections = operation.selection_set.selections
@@ -196,29 +190,15 @@ def is_plain(operation: OperationDefinitionNode) -> bool:
     )
 
 
-class Uses(Visitor):
-    """The variables and fragments that a node names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.variables: set[str] = set()
-        self.fragments: set[str] = set()
-
-    def enter_variable(self, node: VariableNode, *_: Any) -> None:
-        self.variables.add(node.name.value)
-
-    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> None:
-        self.fragments.add(node.name.value)
-
-
 def variables_inside(field: FieldNode, definitions: Sequence[Node]) -> tuple[str, ...]:
     """The variables that a field's selection uses, through all its fragments."""
     fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
-    uses, visited = Uses(), set[str]()
-    if field.selection_set is not None:
-        visit(field.selection_set, uses)
-    while unvisited := uses.fragments - visited:
-        for name in unvisited:
-            visit(fragments[name], uses)
+    used = [uses_of(field.selection_set)] if field.selection_set is not None else []
+    variables, visited = set[str](), set[str]()
+    while used:
+        uses = used.pop()
+        variables.update(uses.variables)
+        unvisited = set(uses.fragments) - visited
         visited |= unvisited
-    return tuple(sorted(uses.variables))
+        used += [uses_of(fragments[name]) for name in unvisited]
+    return tuple(sorted(variables))

@@ -6,14 +6,17 @@ would wait for what it has not taken.
 
 import socket
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gql.errors import ErrorCode
+from gql.marking import MORE_HEADERS
 from gql.pulse import ABORT, STUCK_SECONDS
-from gql.request import MAX_REQUEST_BYTES
+from gql.selection import encode_json
 from taskql.settings import Settings
 
 DRAIN_SECONDS = 8
@@ -22,13 +25,68 @@ SEND_BUFFER_BYTES = 64 * 1024
 WRITE_BUFFER_BYTES = 16 * 1024
 """Of the process, for each socket; beyond, newer states take the place of older ones."""
 
+LINGER_SECONDS = 2
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request before its body, besides what comes in its first packet."""
+HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+]
+"""Of every answer, put together once: no page frames us, embeds what we answer or guesses its type."""
+
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP, with a way to cut a stream."""
+    """HTTP, with a way to cut a stream. Heads are bounded; what is no HTTP is told so in JSON."""
+
+    _in_head = False
+    _head_bytes = 0
+    _turned_away = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._turned_away:
+            return
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                message = f"The headers are larger than {MAX_HEAD_BYTES} bytes; send less."
+                self._turn_away(431, message, ErrorCode.TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
         self.scope["extensions"] = {ABORT: {"now": self.transport.abort}}
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:  # else it becomes a WebSocket
+            more = self.cycle.default_headers = [*self.server_state.default_headers]
+            self.scope["extensions"][MORE_HEADERS] = {"headers": more}
+
+    def send_400_response(self, msg: str) -> None:
+        self._turn_away(400, msg, ErrorCode.BAD_USER_INPUT)
+
+    def _turn_away(self, status: int, message: str, code: ErrorCode) -> None:
+        """Answer, and let the client go on for a moment: most hear nothing while they send."""
+        self._turned_away = True
+        body = encode_json({"errors": [{"message": message, "extensions": {"code": code}}]}).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+        lines += [name + b": " + value for name, value in headers]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -59,14 +117,17 @@ def config_of(app: Any, settings: Settings) -> uvicorn.Config:
         port=settings.port,
         http=HttpProtocol,
         ws=WebSocketProtocol,
-        ws_max_size=MAX_REQUEST_BYTES,
+        ws_max_size=settings.taskql_max_request_bytes,
         ws_per_message_deflate=False,
         ws_ping_interval=None,  # our own pings go through the protocol, which clients see and answer too
         lifespan="on",
         log_config=None,
-        log_level="debug" if settings.log_level == "debug" else "warning",
+        log_level="warning",  # its debugging repeats what goes over sockets
         access_log=False,
+        proxy_headers=settings.taskql_trusted_proxies is not None,
+        forwarded_allow_ips=settings.taskql_trusted_proxies,
         server_header=False,
+        headers=HEADERS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 

@@ -1,61 +1,50 @@
 """Server-sent events, as graphql-sse's "distinct connections" want them: one stream an operation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from anyio import CancelScope
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
-from strawberry.http.streaming import SSETransport
-from strawberry.types.graphql import OperationType
+from strawberry.http.streaming import merge_stream_with_heartbeat
 
+from gql.answers import payload
 from gql.hub import Hub
 from gql.live import Live
+from gql.negotiation import MediaType
 from gql.outgoing import Outgoing
+from gql.permissions import ended
 from gql.pulse import HEARTBEAT_SECONDS, STUCK_SECONDS, Pulse, abort_of
-from gql.selection import Request
+from gql.selection import Request, encode_json
+from gql.viewer import Viewer
 
-EVENT_STREAM = "text/event-stream"
-HEADERS = [(name.lower().encode(), value.encode()) for name, value in SSETransport.headers.items()]
-
-
-class EventStreamTransport(SSETransport):
-    """Streams to whoever asks for a stream first, and to nobody else."""
-
-    def __init__(self) -> None:
-        super().__init__(heartbeat_interval=HEARTBEAT_SECONDS)
-
-    def accepts(self, accept: str) -> bool:
-        return preferred(accept) == EVENT_STREAM
-
-    def allowed_operation_types(self, allowed: set[OperationType]) -> Iterable[OperationType]:
-        return allowed | {OperationType.SUBSCRIPTION}
-
-
-def preferred(accept: str) -> str:
-    """The media type that an Accept header likes best; of equals, the first.
-
-    urql names text/event-stream after the JSON types with every query: that is no wish for a stream.
-    """
-    return max((weighted(part) for part in accept.split(",")), key=lambda choice: choice[1])[0]
-
-
-def weighted(part: str) -> tuple[str, float]:
-    media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-    try:
-        return media_type, float(weight)
-    except ValueError:
-        return media_type, 0.0
+HEADERS = {
+    "Content-Type": f"{MediaType.EVENT_STREAM}; charset=utf-8",
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",  # nginx would keep events back to send more at once
+    "Vary": "Accept, Authorization",
+}
+RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+PING = ": ping\r\n\r\n"
+COMPLETE = "event: complete\r\ndata: \r\n\r\n"
+"""Browsers drop an event without a data field."""
 
 
 class EventStream(StreamingResponse):
-    """A stream that can be cut: it ends without `complete`, which tells a client to connect again."""
+    """The results of any operation, as they come.
 
-    def __init__(self, open_streams: "set[EventStream]", chunks: AsyncIterator[str], **how: Any) -> None:
-        super().__init__(chunks, **how)
-        self._chunks = chunks
+    It can be cut: it ends without `complete`, which tells a client to connect again.
+    """
+
+    def __init__(self, open_streams: "set[EventStream]", results: AsyncGenerator[Any, None]) -> None:
+        self._chunks = merge_stream_with_heartbeat(
+            partial(events, results), lambda: PING, HEARTBEAT_SECONDS, send_initial_heartbeat=False
+        )()
+        super().__init__(self._chunks, headers=HEADERS)
         self._open_streams = open_streams
         self._sending = CancelScope()
 
@@ -76,20 +65,31 @@ class EventStream(StreamingResponse):
             self._open_streams.discard(self)
 
 
+async def events(results: AsyncGenerator[Any, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(results):
+        async for result in results:
+            yield next_event(encode_json(payload(result)))
+    yield COMPLETE
+
+
+def next_event(text: str) -> str:
+    return f"event: next\r\ndata: {text}\r\n\r\n"
+
+
 class TaskStream:
     """The answer to a subscription to one task: the hub's texts, without a task or a generator of our own."""
 
-    def __init__(self, request: Request, owner: str, hub: Hub, pulse: Pulse) -> None:
+    def __init__(self, request: Request, viewer: Viewer, hub: Hub, pulse: Pulse) -> None:
         self._request = request
-        self._owner = owner
+        self._viewer = viewer
         self._hub = hub
         self._pulse = pulse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        stream = LiveStream(self._request, self._hub, Outgoing(send), abort_of(scope))
+        await send({"type": "http.response.start", "status": 200, "headers": RAW_HEADERS})
+        stream = LiveStream(self._request, self._viewer, self._hub, Outgoing(send), abort_of(scope))
         self._pulse.connections.add(stream)
-        self._hub.subscribe(stream, self._owner, self._request.task_id)
+        self._hub.subscribe(stream, self._viewer.whose, self._request.task_id)
         try:
             # Once the client has gone, or once we have sent all.
             while (await receive())["type"] != "http.disconnect":
@@ -102,19 +102,22 @@ class TaskStream:
 class LiveStream(Live):
     """One open stream."""
 
-    __slots__ = ("_abort", "_beat_at", "_hub")
+    __slots__ = ("_abort", "_beat_at", "_hub", "_viewer")
 
-    def __init__(self, request: Request, hub: Hub, outgoing: Outgoing, abort: Callable[[], object]) -> None:
+    def __init__(
+        self, request: Request, viewer: Viewer, hub: Hub, outgoing: Outgoing, abort: Callable[[], object]
+    ) -> None:
         super().__init__(request.selection, request.after_version, outgoing)
+        self._viewer = viewer
         self._hub = hub
         self._abort = abort
         self._beat_at = asyncio.get_running_loop().time()
 
     def frame(self, text: str) -> Message:
-        return chunk(f"event: next\r\ndata: {text}\r\n\r\n")
+        return chunk(next_event(text))
 
     def last_frame(self) -> Message:
-        return chunk("event: complete\r\ndata: \r\n\r\n", more=False)
+        return chunk(COMPLETE, more=False)
 
     def forget(self) -> None:
         self._hub.leave(self)
@@ -128,9 +131,11 @@ class LiveStream(Live):
     def tick(self, now: float) -> None:
         if self._outgoing.stuck_seconds(now) > STUCK_SECONDS:
             self._abort()
+        elif self.watched is not None and self._viewer.is_out(time.time()):
+            self.end(ended())
         elif now - self._beat_at >= HEARTBEAT_SECONDS:
             self._beat_at = now
-            self._outgoing.put("ping", chunk(": ping\r\n\r\n"))
+            self._outgoing.put("ping", chunk(PING))
 
     def go_away(self) -> None:
         """Ending without `complete` tells a client to connect again."""

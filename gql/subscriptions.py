@@ -1,19 +1,26 @@
 """The subscriptions: thin, the hub does the work."""
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import strawberry
 
 from gql.context import Info
 from gql.inputs import TaskFilter
+from gql.permissions import ended
 from gql.queues import MAX_EVERY_SECONDS, Queue
 from gql.scalars import parse_task_id
 from gql.types import Task
+from gql.viewer import Viewer
+from gql.watched import not_found
 from taskql import task as values
 from taskql.listing import TaskFilter as Filter
 from taskql.ports import QueueFigures
+
+T = TypeVar("T")
 
 
 @strawberry.type(description="What tells of changes as they happen.")
@@ -41,9 +48,12 @@ class Subscription:
         ] = None,
     ) -> AsyncGenerator[values.Task, None]:
         with located(info):
-            states = info.context.hub.watch(info.owner, parse_task_id(id), after_version)
-            async with aclosing(states):
-                async for task in states:
+            task_id = parse_task_id(id)
+            if not info.viewer.may_watch(task_id):
+                raise not_found(task_id)
+            states = info.context.hub.watch(info.whose, task_id, after_version)
+            async with aclosing(lasting(info.viewer, states)) as lasting_states:
+                async for task in lasting_states:
                     yield task
 
     @strawberry.subscription(
@@ -63,9 +73,10 @@ class Subscription:
         ] = None,
     ) -> AsyncGenerator[values.Task, None]:
         with located(info):
-            updates = info.context.feeds.follow(info.owner, filter.checked() if filter else Filter())
-            async with aclosing(updates):
-                async for task in updates:
+            owner = (filter.whose(info.viewer) if filter and filter.owner else None) or info.owner
+            updates = info.context.feeds.follow(owner, filter.checked() if filter else Filter())
+            async with aclosing(lasting(info.viewer, updates)) as lasting_updates:
+                async for task in lasting_updates:
                     yield task
 
     @strawberry.subscription(
@@ -81,9 +92,26 @@ class Subscription:
     ) -> AsyncGenerator[list[QueueFigures], None]:
         with located(info):
             polls = info.context.queues.follow(every_seconds)
-            async with aclosing(polls):
-                async for figures in polls:
+            async with aclosing(lasting(info.viewer, polls)) as lasting_polls:
+                async for figures in lasting_polls:
                     yield figures
+
+
+async def lasting(viewer: Viewer, values: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The values until the viewer's token has ended. Raises Unauthenticated then."""
+    async with aclosing(values):
+        while True:
+            until_end = asyncio.timeout(viewer.lasts(time.time()))
+            try:
+                async with until_end:
+                    value = await anext(values)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if until_end.expired():
+                    raise ended() from None
+                raise
+            yield value
 
 
 @contextmanager

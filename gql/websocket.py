@@ -1,12 +1,14 @@
 """The graphql-transport-ws protocol: one coroutine a socket, callbacks for the tasks watched over it.
 
 Invariant: a frame that is no message of the protocol closes the socket with 4400 and raises nothing; a socket
-that this process ends is closed with 1001, after which clients connect again by themselves.
+that this process ends is closed with 1001, after which clients connect again by themselves; one whose client
+nobody knows, or knows no longer, with 4403.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,15 +16,21 @@ from typing import TYPE_CHECKING, Any
 from graphql import GraphQLError
 from starlette.types import Message, Receive, Send
 
+from gql.admission import Admission
+from gql.bearer import init_values
 from gql.context import Context
+from gql.errors import Unauthenticated
 from gql.execution import Execution
 from gql.hub import Hub
 from gql.live import Live
 from gql.outgoing import Outgoing
 from gql.protocol import CloseCode, message_fault, message_frame, text_frame
 from gql.pulse import HEARTBEAT_SECONDS, STUCK_SECONDS, Pulse
+from gql.rates import too_many_requests
 from gql.request import decode_json
 from gql.selection import Request, Selections, encode_json
+from taskql.errors import Unavailable
+from taskql.ports import RateLimiter
 
 if TYPE_CHECKING:
     from gql.schema import Schema
@@ -30,10 +38,11 @@ if TYPE_CHECKING:
 INIT_SECONDS = 5.0
 LIFELESS_SECONDS = 3 * HEARTBEAT_SECONDS
 """So long a client may give no sign of life; it answers our pings, if it is there."""
-MAX_OPERATIONS = 1_000
-"""Operations of one socket at a time."""
 MAX_REASON_BYTES = 123
 """What a close frame has room for."""
+
+NewContext = Callable[[Sequence[str]], Awaitable[Context]]
+"""The context of whoever sent these values of Authorization. Raises Unauthenticated or Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,9 @@ class Parts:
     selections: Selections
     hub: Hub
     pulse: Pulse
+    new_context: NewContext
+    admission: Admission
+    rates: RateLimiter | None = None
 
 
 class Socket:
@@ -51,7 +63,7 @@ class Socket:
 
     __slots__ = (
         "_abort",
-        "_acknowledged",
+        "_authorization",
         "_beat_at",
         "_context",
         "_heard_at",
@@ -61,11 +73,13 @@ class Socket:
         "outgoing",
     )
 
-    def __init__(self, parts: Parts, context: Context, send: Send, abort: Callable[[], object]) -> None:
+    def __init__(
+        self, parts: Parts, authorization: Sequence[str], send: Send, abort: Callable[[], object]
+    ) -> None:
         self._parts = parts
-        self._context = context
+        self._authorization = authorization
+        self._context: Context | None = None
         self._abort = abort
-        self._acknowledged = False
         self._opened_at = self._heard_at = self._beat_at = asyncio.get_running_loop().time()
         self.outgoing = Outgoing(send)
         self.operations: dict[str, TaskSubscription | Execution] = {}
@@ -76,7 +90,7 @@ class Socket:
         try:
             while (frame := await receive())["type"] != "websocket.disconnect":
                 if not self.outgoing.closed:
-                    self._take(frame)
+                    await self._take(frame)
                 if self.outgoing.is_full:
                     await self.outgoing.drained()
         finally:
@@ -84,6 +98,7 @@ class Socket:
             self.outgoing.abandon()
             operations = list(self.operations.values())
             for operation in operations:
+                self.forget(operation)
                 operation.stop()
             running = [operation.aio_task for operation in operations if isinstance(operation, Execution)]
             if running:
@@ -92,8 +107,10 @@ class Socket:
     def tick(self, now: float) -> None:
         if self.outgoing.stuck_seconds(now) > STUCK_SECONDS:
             self._abort()
-        elif not self._acknowledged and now - self._opened_at >= INIT_SECONDS:
+        elif self._context is None and now - self._opened_at >= INIT_SECONDS:
             self.close(CloseCode.INIT_TIMEOUT, "Connection initialisation timeout")
+        elif self._context is not None and self._context.viewer.is_out(time.time()):
+            self.close(CloseCode.FORBIDDEN, "The token has ended")
         elif now - self._heard_at > LIFELESS_SECONDS:
             self.close(CloseCode.GOING_AWAY, "No sign of life")
         elif now - self._beat_at >= HEARTBEAT_SECONDS:
@@ -110,7 +127,7 @@ class Socket:
 
     # ------------------------------------------------------------ messages
 
-    def _take(self, frame: Message) -> None:
+    async def _take(self, frame: Message) -> None:
         self._heard_at = asyncio.get_running_loop().time()
         text = frame.get("text")
         if text is None:
@@ -121,55 +138,77 @@ class Socket:
         except json.JSONDecodeError:
             self.close(CloseCode.BAD_REQUEST, "WebSocket message must be valid JSON")
             return
-        if fault := message_fault(message):
+        if isinstance(message, dict) and isinstance(fields := message.get("payload"), dict):
+            message["payload"] = self._parts.schema.documents.with_text(fields)
+        if fault := message_fault(message, text):
             self.close(CloseCode.BAD_REQUEST, fault)
         else:
-            self._handle(message)  # type: ignore[arg-type]
+            await self._handle(message)  # type: ignore[arg-type]
 
-    def _handle(self, message: Mapping[str, Any]) -> None:
+    async def _handle(self, message: Mapping[str, Any]) -> None:
         match message["type"]:
             case "connection_init":
-                self._acknowledge()
+                await self._begin(message.get("payload", {}))
             case "ping":
                 self.outgoing.put("pong", text_frame('{"type":"pong"}'))
             case "subscribe":
-                self._subscribe(message["id"], message["payload"])
+                await self._subscribe(message["id"], message["payload"])
             case "complete":
-                if operation := self.operations.pop(message["id"], None):
+                if operation := self.operations.get(message["id"]):
+                    self.forget(operation)
                     operation.stop()
 
-    def _acknowledge(self) -> None:
-        if self._acknowledged:
+    async def _begin(self, payload: Mapping[str, Any]) -> None:
+        """Let the client in, if we know who it is. What it says meanwhile waits."""
+        if self._context is not None:
             self.close(CloseCode.TOO_MANY_INITS, "Too many initialisation requests")
+            return
+        try:
+            values = init_values(payload, self._authorization)
+            self._context = await self._parts.new_context(values)
+        except Unauthenticated as error:
+            self.close(CloseCode.FORBIDDEN, error.message)
+        except Unavailable:
+            self.close(CloseCode.TRY_AGAIN_LATER, "It can't be told at present who you are; try again")
         else:
-            self._acknowledged = True
             self.outgoing.put("ack", text_frame('{"type":"connection_ack"}'))
 
-    def _subscribe(self, id: str, payload: Mapping[str, Any]) -> None:
-        if not self._acknowledged:
+    async def _subscribe(self, id: str, payload: Mapping[str, Any]) -> None:
+        if self._context is None:
             self.close(CloseCode.UNAUTHORIZED, "Unauthorized")
         elif id in self.operations:
             self.close(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {id} already exists")
-        elif len(self.operations) >= MAX_OPERATIONS:
-            self.outgoing.put(("error", id), message_frame(id, "error", encode_json([too_many().formatted])))
+        elif refusal := await too_many_requests(self._parts.rates, self._context.owner):
+            self._refuse(id, refusal)
         else:
-            self._start(id, payload)
+            self._start(id, payload, self._context)
 
-    def _start(self, id: str, payload: Mapping[str, Any]) -> None:
+    def _refuse(self, id: str, error: GraphQLError) -> None:
+        self.outgoing.put(("error", id), message_frame(id, "error", encode_json([error.formatted])))
+
+    def _start(self, id: str, payload: Mapping[str, Any], context: Context) -> None:
         query, variables = payload["query"], payload.get("variables")
         name = payload.get("operationName") or None
-        request = self._parts.selections.read(query, variables, name, self._context)
-        if request is not None:
+        request = self._parts.selections.read(query, variables, name, context)
+        if refusal := self._parts.admission.begin(context.owner, len(self.operations)):
+            self._refuse(id, refusal)
+        elif request is not None:
             subscription = self.operations[id] = TaskSubscription(self, id, request)
-            self._parts.hub.subscribe(subscription, self._context.owner, request.task_id)
+            self._parts.hub.subscribe(subscription, context.viewer.whose, request.task_id)
         else:
-            stream = partial(self._parts.schema.stream, query, variables, self._context, operation_name=name)
+            stream = partial(self._parts.schema.stream, query, variables, context, operation_name=name)
             self.operations[id] = Execution(self, id, stream)
 
     def leave(self, subscription: "TaskSubscription") -> None:
         self._parts.hub.leave(subscription)
-        if self.operations.get(subscription.id) is subscription:
-            del self.operations[subscription.id]
+        self.forget(subscription)
+
+    def forget(self, operation: "TaskSubscription | Execution") -> None:
+        """The client may use its id again. Forgetting twice is forgetting once."""
+        if self.operations.get(operation.id) is operation:
+            assert self._context is not None
+            del self.operations[operation.id]
+            self._parts.admission.end(self._context.owner)
 
 
 class TaskSubscription(Live):
@@ -197,10 +236,3 @@ class TaskSubscription(Live):
         self._late = None
         self._socket.leave(self)
         self._outgoing.discard(self)
-
-
-def too_many() -> GraphQLError:
-    return GraphQLError(
-        f"This connection runs {MAX_OPERATIONS} operations already; complete some, or open another one.",
-        extensions={"code": "RATE_LIMITED"},
-    )

@@ -1,4 +1,4 @@
-"""The command line: `python -m taskql migrate | schema | dev | verify`.
+"""The command line: `python -m taskql migrate | schema | dev | verify | token`.
 
 What a user can do wrong ends in one clear line and exit code 1 or 2, never in a traceback. Each command
 imports what it needs itself, so that none waits for another's libraries.
@@ -8,10 +8,14 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 MOST_CONSUMERS = 64
+MOST_HOURS = 24 * 366
+SCOPES = "tasks:read tasks:write"
+"""What a token is for that says nothing else."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
@@ -34,7 +38,7 @@ def migrate(options: argparse.Namespace) -> int:
 
     with in_words("the database can't be migrated"):
         settings = load_settings()
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.taskql_log_format)
         bootstrap.migrate(settings)
     return 0
 
@@ -71,6 +75,18 @@ def verify(options: argparse.Namespace) -> int:
         return failed(str(error))
 
 
+def token(options: argparse.Namespace) -> int:
+    """Print a token for development, signed with JWT_SECRET."""
+    from taskql.settings import load_access_settings
+    from taskql.startup import in_words
+    from taskql.token import development_token
+
+    with in_words("no token can be made"):
+        lasts = timedelta(hours=options.hours)
+        print(development_token(load_access_settings(), options.owner, options.scope.split(), lasts))
+    return 0
+
+
 class Parser(argparse.ArgumentParser):
     """Answers a wrong command line with one line, and not with all of the usage."""
 
@@ -81,8 +97,8 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m taskql", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    options = {dev: add_dev_options, verify: add_verify_options}
-    for command in (migrate, schema, dev, verify):
+    options = {dev: add_dev_options, verify: add_verify_options, token: add_token_options}
+    for command in (migrate, schema, dev, verify, token):
         summary = (command.__doc__ or "").splitlines()[0]
         sub = commands.add_parser(command.__name__, help=summary, description=summary)
         sub.set_defaults(command=command)
@@ -106,6 +122,12 @@ def add_verify_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--timeout", type=seconds, default=60, help="for all of it, in seconds (60)")
 
 
+def add_token_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--owner", required=True, help="whose tasks it is for")
+    sub.add_argument("--scope", default=SCOPES, help=f"what it lets one do, with spaces between ({SCOPES})")
+    sub.add_argument("--hours", type=hours, default=12, help="how long it counts (12)")
+
+
 def port(text: str) -> int:
     return number(text, "a port", 1, 65_535)
 
@@ -118,6 +140,10 @@ def number(text: str, what: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise argparse.ArgumentTypeError(f"{what} is a number from {least} to {most}, not {text!r}")
     return int(text)
+
+
+def hours(text: str) -> int:
+    return number(text, "the number of hours", 1, MOST_HOURS)
 
 
 def seconds(text: str) -> int:

@@ -20,6 +20,8 @@ from taskql.ports import (
     MessageSender,
     Outbox,
     QueueStore,
+    RateLimiter,
+    SecretStore,
     SnapshotCache,
 )
 from taskql.queues import Queue
@@ -44,7 +46,10 @@ class ApiServices:
     event_source: EventSource
     dead_letters: DeadLetterStore
     queues: QueueStore
+    secrets: SecretStore
     pings: Mapping[str, Ping]
+    rates: RateLimiter | None = None
+    """Where requests are limited."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         open_events(settings) as events,
         redis.RedisEventSource(settings.redis_url) as event_source,
         open_snapshots(settings, events) as snapshots,
+        open_rates(settings) as rates,
         open_sender(settings) as sender,
     ):
         store = postgres.PostgresTasks(engine)
@@ -108,7 +114,9 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 event_source=event_source,
                 dead_letters=postgres.PostgresDeadLetters(engine),
                 queues=postgres.PostgresQueues(engine),
+                secrets=postgres.PostgresSecrets(engine),
                 pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
+                rates=rates,
             )
 
 
@@ -217,6 +225,17 @@ async def open_snapshots(
         return
     async with redis.RedisSnapshots(settings.redis_url, events) as snapshots:
         yield snapshots
+
+
+@asynccontextmanager
+async def open_rates(settings: Settings) -> AsyncIterator[RateLimiter | None]:
+    if settings.taskql_rate_limit is None:
+        yield None
+        return
+    async with redis.RedisBuckets(
+        settings.redis_url, settings.taskql_rate_limit, settings.rate_burst
+    ) as buckets:
+        yield buckets
 
 
 def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender]:

@@ -26,7 +26,6 @@ class TaskFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     updated_after: datetime | None = None
-    owner: str | None = None
 
     def matches(self, task: Task) -> bool:
         """Whether a listing with this filter would have the task: the same as the adapter's SQL says."""
@@ -40,7 +39,6 @@ class TaskFilter:
             and (self.created_after is None or task.created_at > self.created_after)
             and (self.created_before is None or task.created_at < self.created_before)
             and (self.updated_after is None or task.updated_at > self.updated_after)
-            and (self.owner is None or task.owner == self.owner)
         )
 
 

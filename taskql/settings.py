@@ -4,17 +4,23 @@ Invariant: frozen, and complete at boot; a wrong value stops the process and nam
 .env.example and the README list them all, which tests/unit/test_settings.py checks.
 """
 
+import re
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from dotenv import load_dotenv
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from taskql.access import AccessSettings
 from taskql.errors import StartupError
+from taskql.limits import LimitSettings
+from taskql.logs import LogFormat
 from taskql.queues import Queue
 
+Some = TypeVar("Some", bound=BaseSettings)
 LogLevel = Literal["debug", "info", "warning", "error"]
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 
 def http_url(text: str) -> str:
@@ -29,8 +35,21 @@ def fifo_url(text: str) -> str:
     return text
 
 
+def named_origins(text: str) -> str:
+    """Origins as browsers name them: a scheme, a host, a port that is not the scheme's own, and no more."""
+    for origin in comma_separated(text):
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise ValueError("an origin looks like https://app.example.com or http://localhost:5173, or is *")
+    return text
+
+
+def comma_separated(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
 QueueUrl = Annotated[str, AfterValidator(http_url)]
 FifoQueueUrl = Annotated[QueueUrl, AfterValidator(fifo_url)]
+Origins = Annotated[str, AfterValidator(named_origins)]
 
 
 class HandlerSettings(BaseSettings):
@@ -44,13 +63,16 @@ class HandlerSettings(BaseSettings):
 
     @property
     def handler_modules(self) -> list[str]:
-        return [name for part in self.task_handlers.split(",") if (name := part.strip())]
+        return comma_separated(self.task_handlers)
 
 
-class Settings(HandlerSettings):
+class Settings(LimitSettings, AccessSettings, HandlerSettings):
     """Everything that can be set from outside. Durations are in the unit that the name tells."""
 
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
+    database_replica_url: str | None = Field(
+        None, description="A streaming replica of it, from which the API reads lists; unset: none"
+    )
     redis_url: str = Field(
         description="Redis or Valkey, one server or a cluster: redis://host:port/0, rediss:// or unix:///path"
     )
@@ -73,6 +95,9 @@ class Settings(HandlerSettings):
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
+    taskql_log_format: LogFormat = Field(
+        "text", description="text, or json: one object a line, for what collects logs"
+    )
 
     taskql_concurrency: int = Field(10, ge=1, le=1000, description="Tasks that one consumer runs at a time")
     taskql_visibility_seconds: float = Field(
@@ -114,7 +139,12 @@ class Settings(HandlerSettings):
         description="Whether task(id) is answered from Redis where it can be; on or off, alike everywhere",
     )
 
-    @field_validator("log_level", "taskql_status_cache", mode="before")
+    taskql_cors_origins: Origins = Field(
+        "",
+        description="Origins whose pages may use the API, comma-separated: https://app.example.com; * is all",
+    )
+
+    @field_validator("log_level", "taskql_log_format", "taskql_status_cache", mode="before")
     @classmethod
     def _in_lower_case(cls, word: object) -> object:
         return word.lower() if isinstance(word, str) else word
@@ -125,6 +155,15 @@ class Settings(HandlerSettings):
             raise ValueError(
                 "TASKQL_HEARTBEAT_SECONDS must be less than half of TASKQL_VISIBILITY_SECONDS, "
                 "so that one missed heartbeat does not lose the lease"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _not_every_page_without_a_token(self) -> Self:
+        if "*" in self.cors_origins and self.auth == "none":
+            raise ValueError(
+                "TASKQL_CORS_ORIGINS=* needs AUTH=jwt: without tokens, every page that somebody opens near "
+                "the API could create and cancel tasks; name the origins"
             )
         return self
 
@@ -145,6 +184,15 @@ class Settings(HandlerSettings):
     @property
     def has_status_cache(self) -> bool:
         return self.taskql_status_cache == "on"
+
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether nobody but this machine may ask, since nobody is asked who they are."""
+        return self.auth == "none" and self.taskql_allow_unauthenticated == "off"
+
+    @property
+    def cors_origins(self) -> list[str]:
+        return comma_separated(self.taskql_cors_origins)
 
     @property
     def visibility(self) -> timedelta:
@@ -181,14 +229,23 @@ def load_handler_modules() -> list[str]:
     return HandlerSettings().handler_modules  # type: ignore[call-arg]
 
 
+def load_access_settings() -> AccessSettings:
+    """What tokens are checked by, for what needs no other setting. Raises StartupError like load_settings."""
+    return loaded(AccessSettings)
+
+
 def load_settings() -> Settings:
     """The settings of this process. Raises StartupError naming each variable that is missing or wrong.
 
     `.env` adds to the environment itself, so that the AWS SDK finds its own variables there too.
     """
+    return loaded(Settings)
+
+
+def loaded(kind: type[Some]) -> Some:
     load_dotenv(".env")
     try:
-        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+        return kind()  # the fields come from the environment
     except ValidationError as error:
         raise StartupError("\n".join(map(explain, error.errors()))) from None
 

@@ -17,6 +17,7 @@ from taskql.ports.leases import (
     Unknown,
 )
 from taskql.ports.messages import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message, MessageReceiver, MessageSender
+from taskql.ports.rates import Allowance, RateLimiter
 from taskql.ports.requests import (
     Conflict,
     Created,
@@ -32,11 +33,13 @@ from taskql.ports.requests import (
     TaskStore,
 )
 from taskql.ports.results import ResultStore
+from taskql.ports.secrets import SecretStore
 from taskql.ports.upkeep import DeadLetter, DeadLetterStore, DispatchStore, QueueFigures, QueueStore
 
 __all__ = [
     "MAX_POLL_SECONDS",
     "SQS_MAX_BATCH",
+    "Allowance",
     "Claim",
     "Claimed",
     "Completion",
@@ -64,8 +67,10 @@ __all__ = [
     "Outbox",
     "QueueFigures",
     "QueueStore",
+    "RateLimiter",
     "ResultStore",
     "Revived",
+    "SecretStore",
     "SnapshotCache",
     "TaskControl",
     "TaskListings",

@@ -13,10 +13,11 @@ from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The attempt is ours until the lease ends."""
+    """The attempt is ours until the lease ends. The task was created in the trace of `traceparent`."""
 
     lease: Lease
     task: Task
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from taskql.errors import Unavailable
+from taskql.tracebacks import told
 
 FIRST_PAUSE = timedelta(milliseconds=200)
 LONGEST_PAUSE = timedelta(seconds=5)
@@ -27,7 +28,7 @@ class Backoff:
     async def pause(self, loop: str, error: Exception) -> None:
         """Log why `loop` could not go on (an error of ours with its traceback), and wait."""
         ours = None if isinstance(error, Unavailable) else error
-        log.warning("%s waits about %.1f s: %s", loop, self._pause.total_seconds(), error, exc_info=ours)
+        log.warning("%s waits about %.1f s: %s", loop, self._pause.total_seconds(), told(error), exc_info=ours)
         await asyncio.sleep(self._pause.total_seconds() * random.uniform(0.5, 1.0))
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from taskql.adapters.redis import cache as cache_module
 from taskql.adapters.redis import nodes as nodes_module
-from taskql.adapters.redis.cache import BATCH, PATIENCE_SECONDS
+from taskql.adapters.redis import questions as questions_module
+from taskql.adapters.redis.questions import BATCH, PATIENCE_SECONDS
 from taskql.devstack.valkey import Valkey
 from taskql.lifecycle import TaskStatus
 from tests.contract.redis_cache import Cache, open_cache
@@ -25,7 +25,7 @@ async def cache(redis_url: str) -> AsyncIterator[Cache]:
 def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine this busy an answer may take its time; but for where that is what is tested."""
     if "valkey" not in request.fixturenames:
-        monkeypatch.setattr(cache_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
+        monkeypatch.setattr(questions_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
 
 
 # ---------------------------------------------------------------- reading

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from redis.crc import key_slot
 
-from taskql.adapters.redis import RedisEventSink, RedisEventSource, RedisSnapshots
-from taskql.adapters.redis import cache as cache_module
+from taskql.adapters.redis import RedisBuckets, RedisEventSink, RedisEventSource, RedisSnapshots
+from taskql.adapters.redis import questions as questions_module
 from taskql.adapters.redis.codec import channel, decode, owner_channel, snapshot_key
 from taskql.adapters.redis.connections import Node
 from taskql.adapters.redis.topology import topology_of
@@ -95,7 +95,7 @@ async def test_a_storm_of_watches_holds_on_a_cluster_and_leaves_nothing(cluster:
 async def test_snapshots_are_written_and_read_on_every_node(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(questions_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
     tasks = [a_task(task_id) for at in range(SIZE) for task_id in await ids_on(cluster, at, EACH)]
     async with (
         RedisEventSink(cluster.url(), snapshots=True) as sink,
@@ -105,6 +105,14 @@ async def test_snapshots_are_written_and_read_on_every_node(
             sink.publish(task)
         await sink.flush()
         assert await asyncio.gather(*(snapshots.fetch(task.id) for task in tasks)) == tasks
+
+
+async def test_buckets_are_counted_on_every_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
+    async with RedisBuckets(cluster.url(), 0.01, 2) as buckets:
+        for owner in map(str, range(3 * SIZE)):
+            taken = await asyncio.gather(*(buckets.take(owner) for _ in range(3)))
+            assert [allowance and allowance.granted for allowance in taken] == [True, True, False]
 
 
 async def test_a_channel_has_one_slot_wherever_it_is_asked_for() -> None:

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from taskql.adapters.redis import RedisEventSink
-from taskql.adapters.redis import cache as cache_module
+from taskql.adapters.redis import questions as questions_module
 from taskql.adapters.redis.codec import decode, encode, snapshot_key
 from taskql.adapters.redis.sink import Batch, Entry
 from taskql.adapters.redis.snapshot import DELETED, LASTING_MS, MAX_PART_BYTES, PASSING_MS
@@ -30,7 +30,7 @@ async def cache(redis_url: str) -> AsyncIterator[Cache]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine this busy an answer may take its time."""
-    monkeypatch.setattr(cache_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(questions_module, "PATIENCE_SECONDS", DEADLINE_SECONDS)
 
 
 def event_of(task: Task) -> TaskEvent:

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from gql.request import MAX_REQUEST_BYTES
 from taskql.devstack import DevStack
+from taskql.limits import MEBIBYTE
 from tests.deployment import START_SECONDS, Deployment, Process, free_port, is_ready, poll
 from tests.subscriber import subscriber
 
@@ -268,7 +268,7 @@ async def test_a_request_that_is_too_large_is_told_how_much_it_may_be(quiet: Dep
         answer = await client.post(f"{quiet.url}/graphql", json=body)
     [error] = answer.json()["errors"]
     assert (answer.status_code, error["extensions"]["code"]) == (413, "TOO_LARGE")
-    assert str(MAX_REQUEST_BYTES) in error["message"]
+    assert str(MEBIBYTE) in error["message"]
 
 
 # ---------------------------------------------------------------- and found again

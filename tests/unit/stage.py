@@ -101,7 +101,7 @@ class ScriptedDatabase:
     """What is stored; `before_answer` runs between the question and the answer."""
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
-    questions: list[tuple[str, list[UUID]]] = field(default_factory=list)
+    questions: list[tuple[str | None, list[UUID]]] = field(default_factory=list)
     comparisons: list[dict[UUID, int]] = field(default_factory=list)
     away: bool = False
     before_answer: Callable[[], Awaitable[None]] | None = None
@@ -110,7 +110,7 @@ class ScriptedDatabase:
     def store(self, *tasks: Task) -> None:
         self.tasks |= {task.id: task for task in tasks}
 
-    async def fetch(self, owner: str, ids: Collection[UUID]) -> dict[UUID, Task]:
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         answer = {id: task for id in ids if (task := self.tasks.get(id)) and task.owner == owner}
         async with self.asked:
             self.questions.append((owner, list(ids)))

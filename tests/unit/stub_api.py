@@ -14,6 +14,7 @@ from gql.context import Context
 from gql.queues import LiveQueues
 from gql.schema import Schema, build_schema
 from gql.viewer import Scope, Viewer
+from gql.watch_tokens import WatchTokens
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
 from taskql.ports import (
@@ -95,7 +96,7 @@ class StubStore:
 
     async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         self.raise_failure()
-        return {id: self.task for id in ids if id == self.task.id and owner == self.task.owner}
+        return {id: self.task for id in ids if id == self.task.id and owner in (self.task.owner, None)}
 
     async def page(self, owner: str | None, filter: TaskFilter, request: PageRequest) -> Page:
         self.raise_failure()
@@ -132,10 +133,12 @@ class StubHub:
 
     states: Sequence[Task] = ()
     failure: Exception | None = None
-    asked: list[tuple[str, UUID, int | None]] = field(default_factory=list)
+    asked: list[tuple[str | None, UUID, int | None]] = field(default_factory=list)
     closed: bool = False
 
-    async def watch(self, owner: str, task_id: UUID, after_version: int | None) -> AsyncGenerator[Task, None]:
+    async def watch(
+        self, owner: str | None, task_id: UUID, after_version: int | None
+    ) -> AsyncGenerator[Task, None]:
         self.asked.append((owner, task_id, after_version))
         try:
             for state in self.states:
@@ -254,10 +257,16 @@ def viewer(owner: str) -> Viewer:
     return Viewer(owner, frozenset({Scope.READ, Scope.WRITE}))
 
 
+async def stub_secret(name: str) -> bytes:
+    return name.encode().ljust(32, b".")
+
+
 class StubApi:
     """A schema to execute documents with, and the parts that were asked."""
 
-    def __init__(self, registry: Registry | None = None, hub: StubHub | None = None) -> None:
+    def __init__(
+        self, registry: Registry | None = None, hub: StubHub | None = None, asks: Viewer | None = None
+    ) -> None:
         self.registry = registry or load_registry()
         self.schema = build_schema(registry) if registry else shipped()
         self.schema.documents.remembered.cache_clear()
@@ -267,8 +276,15 @@ class StubApi:
         service = TaskService(self.store, self.control, self.store, NoEvents(), self.registry, NoOutbox())
         self.feeds = StubFeeds()
         self.queues = StubQueues()
+        self.watch_tokens = WatchTokens(stub_secret)
         self.context = Context(
-            viewer("alice"), service, self.hub, StubLetters(), self.feeds, LiveQueues(self.queues)
+            asks or viewer("alice"),
+            service,
+            self.hub,
+            StubLetters(),
+            self.feeds,
+            LiveQueues(self.queues),
+            self.watch_tokens,
         )
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:

@@ -6,8 +6,12 @@ import pytest
 from graphql import get_introspection_query, parse
 
 from gql.documents import MAX_REMEMBERED, MAX_REMEMBERED_CHARS
-from gql.limits import MAX_DEPTH, MAX_FIELDS, MAX_FRAGMENTS, MAX_ROOT_FIELDS, MAX_TOKENS, excesses
+from gql.excesses import MAX_FIELDS, MAX_FRAGMENTS, MAX_ROOT_FIELDS, excesses
+from gql.limits import Limits
+from gql.schema import build_schema
 from tests.unit.stub_api import StubApi, code
+
+LIMITS = Limits()
 
 
 def nested(depth: int) -> str:
@@ -15,6 +19,10 @@ def nested(depth: int) -> str:
 
 
 def wide(count: int, field: str = "x") -> str:
+    return " ".join(f"{field}{index}" for index in range(count))
+
+
+def aliased(count: int, field: str = "x") -> str:
     return " ".join(f"a{index}: {field}" for index in range(count))
 
 
@@ -27,25 +35,30 @@ DOUBLING = "{...F0} " + " ".join(
 )
 
 WITHIN = {
-    "depth": nested(MAX_DEPTH),
+    "depth": nested(LIMITS.depth),
     "fields at the top": f"{{{wide(MAX_ROOT_FIELDS)}}}",
     "fields in all": f"{{a {{{wide(MAX_FIELDS - 1)}}}}}",
+    "aliases": f"{{a {{{aliased(LIMITS.aliases)}}}}}",
+    "aliases that fragments share": f"{{a {{...F}} ...F}} fragment F on A {{{aliased(LIMITS.aliases // 2)}}}",
     "fragments": "{...F0} " + fragments(MAX_FRAGMENTS, "a"),
-    "depth through a fragment": f"{{a {{...F}}}} fragment F on A {nested(MAX_DEPTH - 1)}",
-    "depth through an inline fragment": f"{{... on Query {nested(MAX_DEPTH)}}}",
-    "introspection is no depth": "{__schema " + nested(MAX_DEPTH + 1) + "}",
+    "depth through a fragment": f"{{a {{...F}}}} fragment F on A {nested(LIMITS.depth - 1)}",
+    "depth through an inline fragment": f"{{... on Query {nested(LIMITS.depth)}}}",
+    "introspection is no depth": "{__schema " + nested(LIMITS.depth + 1) + "}",
     "each operation by itself": f"query A {{{wide(MAX_ROOT_FIELDS)}}} query B {{{wide(MAX_ROOT_FIELDS)}}}",
     "a fragment that spreads itself": "{...F} fragment F on Query {a {...F}}",
     "fragments that spread each other": "{...F} fragment F on Query {...G} fragment G on Query {...F}",
     "a fragment that isn't there": "{...F}",
 }
 BEYOND = {
-    "depth": nested(MAX_DEPTH + 1),
+    "depth": nested(LIMITS.depth + 1),
     "fields at the top": f"{{{wide(MAX_ROOT_FIELDS + 1)}}}",
     "fields in all": f"{{a {{{wide(MAX_FIELDS)}}}}}",
+    "aliases": f"{{a {{{aliased(LIMITS.aliases + 1)}}}}}",
+    "aliases through a fragment": "{...F b: x ...F} fragment F on A {" + aliased(LIMITS.aliases // 2) + "}",
+    "aliases of introspection": f"{{__schema {{types {{{aliased(LIMITS.aliases + 1, 'name')}}}}}}}",
     "fragments": "{...F0} " + fragments(MAX_FRAGMENTS + 1, "a"),
-    "depth through a fragment": f"{{a {{...F}}}} fragment F on A {nested(MAX_DEPTH)}",
-    "depth through an inline fragment": f"{{... on Query {nested(MAX_DEPTH + 1)}}}",
+    "depth through a fragment": f"{{a {{...F}}}} fragment F on A {nested(LIMITS.depth)}",
+    "depth through an inline fragment": f"{{... on Query {nested(LIMITS.depth + 1)}}}",
     "fields at the top through a fragment": f"{{...F ...F}} fragment F on Query {{{wide(MAX_ROOT_FIELDS)}}}",
     "fields of introspection": "{__schema {types {" + wide(MAX_FIELDS, "name") + "}}}",
     "the second operation": f"query A {{a}} query B {{{wide(MAX_ROOT_FIELDS + 1)}}}",
@@ -55,12 +68,12 @@ BEYOND = {
 
 @pytest.mark.parametrize("document", WITHIN.values(), ids=WITHIN.keys())
 def test_what_is_within_the_limits_passes(document: str) -> None:
-    assert excesses(parse(document)) == []
+    assert excesses(parse(document), LIMITS) == []
 
 
 @pytest.mark.parametrize("document", BEYOND.values(), ids=BEYOND.keys())
 async def test_what_is_beyond_a_limit_is_too_complex(document: str) -> None:
-    found = excesses(parse(document))
+    found = excesses(parse(document), LIMITS)
     assert found
     assert {error.formatted["extensions"]["code"] for error in found} == {"TOO_COMPLEX"}
     told = (await StubApi().execute(document)).errors or []
@@ -70,7 +83,7 @@ async def test_what_is_beyond_a_limit_is_too_complex(document: str) -> None:
 async def test_limits_of_graphql_core_are_too_complex_as_well() -> None:
     api = StubApi()
     for document in (
-        "{" + "kinds {name} " * (MAX_TOKENS // 2) + "}",
+        "{" + "kinds {name} " * (LIMITS.tokens // 2) + "}",
         nested(1_000),
         "{__schema {types {fields {type {fields {type {fields {type {fields {name}}}}}}}}}}",
     ):
@@ -79,7 +92,7 @@ async def test_limits_of_graphql_core_are_too_complex_as_well() -> None:
 
 async def test_a_long_chain_of_fragments_is_refused_and_not_followed_to_the_end() -> None:
     chain = " ".join(f"fragment F{index} on Query {{...F{index + 1}}}" for index in range(800))
-    found = excesses(parse(f"{{...F0}} {chain} fragment F800 on Query {{a}}"))
+    found = excesses(parse(f"{{...F0}} {chain} fragment F800 on Query {{a}}"), LIMITS)
     assert {error.formatted["extensions"]["code"] for error in found} == {"TOO_COMPLEX"}
 
 
@@ -108,6 +121,16 @@ def test_the_dearest_documents_cost_less_than_two_seconds_of_a_core(document: st
     start = time.process_time()
     documents.prepared(document)
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(("introspection", "told"), [(True, True), (False, False)])
+async def test_without_introspection_mistakes_tell_nothing_of_the_schema(
+    introspection: bool, told: bool
+) -> None:
+    api = StubApi()
+    api.schema = build_schema(api.registry, Limits(introspection=introspection))
+    assert ("kinds" in (await api.error("{kindz {name}}"))["message"]) is told
+    assert (await api.data("{kinds {__typename}}"))["kinds"]
 
 
 async def test_a_document_is_prepared_once_however_often_it_comes() -> None:

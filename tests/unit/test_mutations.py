@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gql.viewer import LOCAL
 from taskql.creation import request_hash
 from taskql.lifecycle import TaskStatus
 from taskql.listing import TaskFilter
@@ -389,7 +390,7 @@ async def test_a_redrive_that_cannot_be_says_where(input: str, field: str) -> No
 
 
 async def test_dead_letters_are_paged_newest_first_and_are_nodes() -> None:
-    api = StubApi()
+    api = StubApi(asks=LOCAL)
     first = await api.data(
         "{ deadLetters(first: 2) { nodes { id reason at } pageInfo { endCursor hasNextPage } } }"
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gql.queues import LiveQueues, until_end
+from gql.viewer import LOCAL
 from taskql.errors import Unavailable
 from tests.unit.stub_api import StubApi, StubQueues, code
 
@@ -14,7 +15,7 @@ FIGURES = "{name depth inFlight delayed oldestAgeSeconds deadLetters}"
 
 
 async def test_the_figures_of_every_queue_are_shown() -> None:
-    found = (await StubApi().data(f"{{queues {FIGURES}}}"))["queues"]
+    found = (await StubApi(asks=LOCAL).data(f"{{queues {FIGURES}}}"))["queues"]
     assert [each["name"] for each in found] == ["high", "normal", "low", "fifo"]
     assert found[0] == {
         "name": "high", "depth": 1, "inFlight": 2, "delayed": 3, "oldestAgeSeconds": 1.5, "deadLetters": 4,
@@ -24,7 +25,7 @@ async def test_the_figures_of_every_queue_are_shown() -> None:
 
 @pytest.mark.parametrize("every", [0, -1, 61])
 async def test_an_interval_out_of_range_is_refused(every: int) -> None:
-    [result] = await StubApi().stream(f"subscription {{queues(everySeconds: {every}) {FIGURES}}}")
+    [result] = await StubApi(asks=LOCAL).stream(f"subscription {{queues(everySeconds: {every}) {FIGURES}}}")
     assert result.errors is not None
     error: dict[str, Any] = dict(result.errors[0].formatted)
     assert (code(error), error["path"]) == ("BAD_USER_INPUT", ["queues"])

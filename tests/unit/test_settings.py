@@ -142,6 +142,14 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("TASKQL_DRAIN_SECONDS", "-1"),
         ("TASKQL_DATABASE_POOL", "1"),
         ("TASKQL_DATABASE_POOL", "501"),
+        ("TASKQL_MAX_DEPTH", "0"),
+        ("TASKQL_MAX_COMPLEXITY", "many"),
+        ("TASKQL_MAX_OPERATION_SECONDS", "0"),
+        ("TASKQL_MAX_OPERATION_SECONDS", "nan"),
+        ("TASKQL_MAX_REQUEST_BYTES", "1"),
+        ("TASKQL_MAX_CONNECTIONS", "0"),
+        ("TASKQL_RATE_LIMIT", "0"),
+        ("TASKQL_INTROSPECTION", "maybe"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
@@ -248,3 +256,40 @@ def test_a_log_level_may_be_written_in_capitals() -> None:
 def test_the_cache_of_statuses_is_on_unless_it_is_switched_off(text: str, cached: bool) -> None:
     os.environ["TASKQL_STATUS_CACHE"] = text
     assert load_settings().has_status_cache is cached
+
+
+@pytest.mark.parametrize(
+    "origins",
+    ["https://app.example.com", " http://localhost:5173 , https://a.b:8443,", "http://[::1]:3000", ""],
+)
+def test_origins_are_taken_as_browsers_name_them(origins: str) -> None:
+    os.environ["TASKQL_CORS_ORIGINS"] = origins
+    assert load_settings().cors_origins == [part.strip() for part in origins.split(",") if part.strip()]
+
+
+@pytest.mark.parametrize(
+    "origins", ["app.example.com", "https://app.example.com/", "https://*.example.com", "HTTPS://APP", "null"]
+)
+def test_what_no_browser_calls_an_origin_is_refused(origins: str) -> None:
+    os.environ["TASKQL_CORS_ORIGINS"] = origins
+    assert "TASKQL_CORS_ORIGINS: an origin looks like https://app.example.com" in refusal()
+
+
+def test_all_origins_may_be_named_only_where_tokens_are_needed() -> None:
+    os.environ["TASKQL_CORS_ORIGINS"] = "*"
+    assert "needs AUTH=jwt" in refusal()
+    os.environ |= {"AUTH": "jwt", "JWT_SECRET": "x" * 32}
+    assert load_settings().cors_origins == ["*"]
+
+
+@pytest.mark.parametrize(("limit", "burst", "at_once"), [("2", "", 20), ("0.01", "", 1), ("2", "7", 7)])
+def test_ten_seconds_of_requests_may_come_at_once_unless_it_is_set(
+    limit: str, burst: str, at_once: int
+) -> None:
+    os.environ.update(TASKQL_RATE_LIMIT=limit, TASKQL_RATE_BURST=burst)
+    assert load_settings().rate_burst == at_once
+
+
+def test_a_burst_without_a_rate_is_refused() -> None:
+    os.environ["TASKQL_RATE_BURST"] = "7"
+    assert "TASKQL_RATE_BURST says nothing without TASKQL_RATE_LIMIT" in refusal()

@@ -4,7 +4,7 @@ remains of a client that has gone.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,13 +13,16 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message
 
+from gql.admission import Admission
+from gql.context import Context
+from gql.limits import Limits
 from gql.live import Live
 from gql.outgoing import Outgoing
 from gql.pulse import ABORT, HEARTBEAT_SECONDS, STUCK_SECONDS, Pulse
 from gql.selection import Selection, Selections
 from gql.sse import TaskStream
 from gql.watched import Watched
-from gql.websocket import INIT_SECONDS, LIFELESS_SECONDS, MAX_OPERATIONS, Parts, Socket
+from gql.websocket import INIT_SECONDS, LIFELESS_SECONDS, Parts, Socket
 from taskql.task import Task
 from tests.unit.stage import COMPLETED, OWNER, Stage, event, staged, task_at, until
 from tests.unit.stub_api import StubApi, viewer
@@ -87,12 +90,18 @@ class House:
         self.hub = stage.hub
         self.pulse = Pulse()
         self.context = replace(api.context, viewer=viewer(OWNER), hub=part, feeds=part, queues=part)
-        self.parts = Parts(api.schema, Selections(api.schema), stage.hub, self.pulse)
+        self.admission = Admission(api.schema.limits)
+        self.parts = Parts(
+            api.schema, Selections(api.schema), stage.hub, self.pulse, self.known, self.admission
+        )
+
+    async def known(self, authorization: Sequence[str]) -> Context:
+        return self.context
 
     @asynccontextmanager
     async def socket(self, *, init: bool = True) -> AsyncIterator[tuple[Server, Socket]]:
         server = Server()
-        socket = Socket(self.parts, self.context, server.send, server.abort)
+        socket = Socket(self.parts, (), server.send, server.abort)
         serving = asyncio.create_task(socket.serve(server.receive))
         if init:
             server.say(type="connection_init")
@@ -108,7 +117,7 @@ class House:
         server = Server()
         request = self.parts.selections.read(WATCH, {"id": str(task.id)}, None, self.context)
         assert request is not None
-        stream = TaskStream(request, OWNER, self.hub, self.pulse)
+        stream = TaskStream(request, self.context.viewer, self.hub, self.pulse)
         scope = {"extensions": {ABORT: {"now": server.abort}}}
         serving = asyncio.create_task(stream(scope, server.receive, server.send))
         try:
@@ -196,12 +205,15 @@ async def test_missing_task_is_one_result_and_complete() -> None:
 async def test_too_many_operations_are_an_error_of_that_operation() -> None:
     task = task_at(1)
     async with opened(task) as (_, house), house.socket() as (server, socket):
-        for number in range(MAX_OPERATIONS + 1):
+        most = Limits().subscriptions_per_connection
+        for number in range(most + 1):
             server.subscribe(task, id=str(number))
-        await until(lambda: len(server.heard) == MAX_OPERATIONS + 1)
+        await until(lambda: len(server.heard) == most + 1)
         [refused] = [frame for frame in server.heard if frame["type"] == "error"]
         assert refused["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
-        assert len(socket.operations) == MAX_OPERATIONS
+        assert len(socket.operations) == most
+        assert house.admission.owners.taken == {OWNER: most}
+    assert house.admission.owners.taken == {}
 
 
 async def test_client_that_takes_nothing_is_dropped_after_a_while() -> None:

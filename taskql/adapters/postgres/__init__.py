@@ -12,6 +12,7 @@ from taskql.adapters.postgres.leases import PostgresLeases
 from taskql.adapters.postgres.listings import PostgresListings
 from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
 from taskql.adapters.postgres.queues import PostgresQueues
+from taskql.adapters.postgres.secrets import PostgresSecrets
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PostgresLeases",
     "PostgresListings",
     "PostgresQueues",
+    "PostgresSecrets",
     "PostgresTasks",
     "is_current",
     "migrate",

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
-    false,
     func,
     literal,
     literal_column,
@@ -40,10 +39,7 @@ def is_owned(table: str) -> str:
 
 
 def matching(owner: str | None, filter: TaskFilter) -> list[ColumnElement[bool]]:
-    whoever = whose(owner, filter)
-    conditions = owned_by(whoever)
-    if filter.owner not in (None, whoever):
-        conditions.append(false())
+    conditions = owned_by(owner)
     if filter.status is not None:
         # `outcome` has the partial index that serves pages of finished tasks.
         column = tasks.c.outcome if TERMINAL.issuperset(filter.status) else tasks.c.status
@@ -68,11 +64,6 @@ def matching(owner: str | None, filter: TaskFilter) -> list[ColumnElement[bool]]
     if filter.updated_after is not None:
         conditions += _updated_after(filter.updated_after)
     return conditions
-
-
-def whose(owner: str | None, filter: TaskFilter) -> str | None:
-    """Whose tasks are listed: one's own, or those of somebody whom an administrator has named."""
-    return filter.owner if owner is None else owner
 
 
 def owned_by(owner: str | None) -> list[ColumnElement[bool]]:

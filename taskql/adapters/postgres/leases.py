@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, column, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
@@ -77,8 +77,8 @@ UPDATE tasks t
 SET status = 'PROCESSING', version = t.version + 1, attempt = mine.attempt, progress = NULL,
     started_at = coalesce(t.started_at, mine.at), updated_at = mine.at, {OPEN_ATTEMPT}
 FROM mine WHERE t.id = mine.task_id
-RETURNING {TASK_SQL}
-""").columns(*TASK_COLUMNS)
+RETURNING {TASK_SQL}, t.trace_context ->> 'traceparent' AS traceparent
+""").columns(*TASK_COLUMNS, column("traceparent"))
 
 # PostgreSQL's greatest() passes over nulls: without the CASE, a task that nobody leases would seem leased.
 MISSED = text("""
@@ -171,7 +171,7 @@ class PostgresLeases:
             if row is None:
                 return await _missed(opened, task_id, kinds)
         task = task_from(row)
-        return Claimed(Lease(task.id, task.attempt), task)
+        return Claimed(Lease(task.id, task.attempt), task, row["traceparent"])
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:
         await self._fenced(EXTEND, lease, lease_for=lease_for)

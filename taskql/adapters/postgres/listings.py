@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from taskql.adapters.postgres.filters import is_one_of, is_owned, matching, whose
+from taskql.adapters.postgres.filters import is_one_of, is_owned, matching
 from taskql.adapters.postgres.replica import Reader
 from taskql.adapters.postgres.tables import TASK_COLUMNS, task_from, task_tags, tasks
 from taskql.lifecycle import TERMINAL
@@ -143,8 +143,8 @@ async def cuts_off(opened: AsyncConnection, listed: Listed, bound: ColumnElement
 async def find(opened: AsyncConnection, owner: str | None, filter: TaskFilter) -> Listed:
     """Where the listing is found: by its rarest tag, by what has changed, or by its order alone."""
     conditions = matching(owner, filter)
-    if filter.updated_after is not None and (whoever := whose(owner, filter)) is not None:
-        values = {"owner": whoever, "moment": filter.updated_after, "limit": MAX_CHANGED + 1}
+    if filter.updated_after is not None and owner is not None:
+        values = {"owner": owner, "moment": filter.updated_after, "limit": MAX_CHANGED + 1}
         ids = (await opened.execute(CHANGED_IDS, values)).scalars().all()
         if len(ids) <= MAX_CHANGED:
             # In a listing's order they may all stand beyond millions of others, which the planner can't know.
@@ -161,11 +161,10 @@ async def by_tag(
     opened: AsyncConnection, owner: str | None, filter: TaskFilter, conditions: Sequence[ColumnElement[bool]]
 ) -> Listed:
     assert filter.tags
-    whoever = whose(owner, filter)
     tags = list(dict.fromkeys(filter.tags))
     if len(tags) > 1:
-        tags = [(await opened.execute(RAREST, {"tags": tags, "owner": whoever})).scalar_one()]
-    tagged = [task_tags.c.tag == tags[0], *([] if whoever is None else [task_tags.c.owner == whoever])]
+        tags = [(await opened.execute(RAREST, {"tags": tags, "owner": owner})).scalar_one()]
+    tagged = [task_tags.c.tag == tags[0], *([] if owner is None else [task_tags.c.owner == owner])]
     source = task_tags.join(tasks, tasks.c.id == task_tags.c.task_id)
     return Listed(source, (task_tags.c.created_at, task_tags.c.task_id), [*conditions, *tagged])
 

@@ -21,6 +21,7 @@ from taskql.adapters.postgres.engine import APPLICATION, compact_json, connectio
 from taskql.adapters.postgres.filters import is_one_of, owned_by
 from taskql.adapters.postgres.ordering import place, take_places
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks, timestamp
+from taskql.marks import current
 from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.task import NewTask, Task
 
@@ -59,9 +60,10 @@ WITH items AS MATERIALIZED (
 ), stored AS (
     INSERT INTO tasks AS t
         (id, owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_number,
-         tags, run_at, expires_at, idempotency_key, request_hash)
+         tags, run_at, expires_at, idempotency_key, request_hash, trace_context)
     SELECT id, owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_number,
-           tags, run_at, expires_at, key, hash
+           tags, run_at, expires_at, key, hash,
+           CAST(:trace_context AS jsonb)
     FROM placed ORDER BY owner, key, item
     ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING {TASK_SQL}
@@ -194,9 +196,16 @@ async def insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, C
             "expires_ats": [task.expires_at for task in new],
             "keys": [task.idempotency_key for task in new],
             "hashes": [task.request_hash for task in new],
+            "trace_context": trace_context(),
         },
     )
     return {row["item"] - 1: Created(task := task_from(row), due(task, row)) for row in rows.mappings()}
+
+
+def trace_context() -> str | None:
+    """Of what is under way: a client's operation, or an attempt whose handler asks for follow-ups."""
+    traceparent = current().traceparent
+    return None if traceparent is None else compact_json({"traceparent": traceparent})
 
 
 def due(task: Task, row: RowMapping) -> Dispatch | None:

@@ -1,7 +1,8 @@
-"""EventSink, EventSource and SnapshotCache over Redis or Valkey: hints, which may get lost."""
+"""EventSink, EventSource, SnapshotCache and RateLimiter over Redis or Valkey: hints, which may get lost."""
 
+from taskql.adapters.redis.bucket import RedisBuckets
 from taskql.adapters.redis.cache import RedisSnapshots
 from taskql.adapters.redis.sink import RedisEventSink
 from taskql.adapters.redis.source import RedisEventSource
 
-__all__ = ["RedisEventSink", "RedisEventSource", "RedisSnapshots"]
+__all__ = ["RedisBuckets", "RedisEventSink", "RedisEventSource", "RedisSnapshots"]

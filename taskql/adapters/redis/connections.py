@@ -81,5 +81,8 @@ async def connect(connection: AbstractConnection) -> None:
 
 
 def account(error: Exception) -> str:
-    """The error in words; redis-py's errors and timeouts are short of them, each in its own way."""
-    return f"{type(error).__name__}: {error}"
+    """The error in words; redis-py's errors and timeouts are short of them, each in its own way.
+
+    Redis repeats the values of a command that it does not know; these are left off.
+    """
+    return f"{type(error).__name__}: {str(error).partition(', with args')[0]}"
