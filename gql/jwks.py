@@ -131,7 +131,9 @@ class Jwks:
                 self._keys.setdefault(jwk.get("kid"), []).append(key)
         self.generation += 1
         if not self._keys:
-            logger.warning("None of the keys at %s is one for %s", self._shown_url, ", ".join(self._algorithms))
+            logger.warning(
+                "None of the keys at %s is one for %s", self._shown_url, ", ".join(self._algorithms)
+            )
 
 
 class Unusable(Exception):

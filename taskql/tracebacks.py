@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 from pydantic_core import ValidationError
 
-from taskql.errors import TaskQLError
-
 SPEAKERS = frozenset({"taskql", "gql", "consumer", "builtins", "asyncio", "socket", "ssl"})
 """Where an exception, and all that it inherits from, must be at home for its words to be told."""
 PYDANTIC = frozenset({"pydantic", "pydantic_core"})
@@ -37,8 +35,6 @@ def told(error: BaseException, words: Words = Words.OWN) -> str:
     """The error in words that may be logged."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(error, TaskQLError):
-        return str(error) or name
     if may_speak(error, words):
         return f"{name}: {error}" if str(error) else name
     return " ".join(filter(None, (name, code_of(error), UNTOLD)))

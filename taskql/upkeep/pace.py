@@ -28,7 +28,8 @@ class Backoff:
     async def pause(self, loop: str, error: Exception) -> None:
         """Log why `loop` could not go on (an error of ours with its traceback), and wait."""
         ours = None if isinstance(error, Unavailable) else error
-        log.warning("%s waits about %.1f s: %s", loop, self._pause.total_seconds(), told(error), exc_info=ours)
+        why = str(error) if ours is None else told(error)
+        log.warning("%s waits about %.1f s: %s", loop, self._pause.total_seconds(), why, exc_info=ours)
         await asyncio.sleep(self._pause.total_seconds() * random.uniform(0.5, 1.0))
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 

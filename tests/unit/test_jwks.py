@@ -150,7 +150,7 @@ def useless() -> Iterator[httpx.Response | Exception]:
     yield httpx.Response(200, content=json.dumps({"keys": [KEY_A], "more": "x" * MAX_BYTES}).encode())
 
 
-@pytest.mark.parametrize("answer", list(useless()), ids=str)
+@pytest.mark.parametrize("answer", list(useless()), ids=lambda answer: type(answer).__name__)
 async def test_nobody_is_known_before_there_are_keys_and_everybody_after(answer: Any) -> None:
     issuer = Issuer(KEY_A)
     issuer.answer = answer
@@ -180,7 +180,7 @@ async def test_nobody_is_known_before_there_are_keys_and_everybody_after(answer:
         "a key",
         None,
     ],
-    ids=str,
+    ids=lambda jwk: type(jwk).__name__,  # not what they hold: each worker makes other keys
 )
 async def test_key_that_is_none_for_signatures_is_passed_over(jwk: Any) -> None:
     issuer = Issuer(jwk, KEY_B)
