@@ -25,8 +25,8 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 ANY = "*"
 PREFLIGHT_SECONDS = 7200
 """So long a browser may remember what it may send; none keeps it for longer."""
-SENT_HEADERS = ("Authorization", "Content-Type", "Traceparent", "Tracestate")
-SHOWN_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate")
+SENT_HEADERS = ("Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-Id")
+SHOWN_HEADERS = ("RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id")
 
 
 class Origins:

@@ -27,7 +27,7 @@ class Words(Enum):
     """Whose words may be told."""
 
     ALL = "everybody's"
-    OF_HANDLERS = "everybody's but pydantic's, which quotes the input or the result of a task"
+    OF_HANDLERS = "everybody's but pydantic's, which quote a task's input or result, and what repeats them"
     OWN = "our own"
 
 
@@ -41,16 +41,21 @@ def told(error: BaseException, words: Words = Words.OWN) -> str:
 
 
 def may_speak(error: BaseException, words: Words) -> bool:
-    homes = {base.__module__.partition(".")[0] for base in type(error).__mro__}
+    homes = homes_of(error)
     match words:
         case Words.ALL:
             return True
         case Words.OF_HANDLERS:
-            return not homes & PYDANTIC
+            return not (homes | homes_of(error.__cause__)) & PYDANTIC
         case Words.OWN:
             return homes <= SPEAKERS and not (homes == {"builtins"} and isinstance(error, QUOTING))
         case _:
             assert_never(words)
+
+
+def homes_of(error: BaseException | None) -> set[str]:
+    """The packages that an exception and all that it inherits from are at home in."""
+    return {base.__module__.partition(".")[0] for base in type(error).__mro__}
 
 
 def code_of(error: BaseException) -> str | None:

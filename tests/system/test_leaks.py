@@ -7,14 +7,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import cast
 
-import psutil
 import pytest
 from redis import Redis
 
 from taskql.devstack import DevStack
-from tests.deployment import QUICK, Deployment, Process, poll
+from tests.deployment import QUICK, Deployment, poll
+from tests.inside import WITHIN_SECONDS, Inside
 from tests.raw import ACKNOWLEDGED, END_OF_HEAD, HANDSHAKE, INIT, stream, subscribe
 from tests.subscriber import WATCH
 from tests.system import census
@@ -23,41 +22,12 @@ TASKS = 20
 WARM_UP = 1_000
 CYCLES = 4_000
 AT_ONCE = 20
-WITHIN_SECONDS = 120
 GROWTH_BYTES = 12 * 2**20
 """3 KiB a cycle: whoever kept a watcher, a socket or an asyncio task of each would be beyond."""
 RESULT = b'"taskStatus"'
 
 
 Way = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[None]]
-
-
-class Inside:
-    """What can be seen of an API process from outside, and what it tells of itself."""
-
-    def __init__(self, api: Process, redis: Redis) -> None:
-        self._api = api
-        self._process = psutil.Process(api.pid)
-        self._redis = redis
-
-    @property
-    def channels(self) -> set[bytes]:
-        return set(cast(list[bytes], self._redis.pubsub_channels()))
-
-    @property
-    def descriptors(self) -> int:
-        return self._process.num_fds()
-
-    @property
-    def resident_bytes(self) -> int:
-        return int(self._process.memory_info().rss)
-
-    @property
-    def asyncio_tasks(self) -> int:
-        told = self._api.said.count(census.TOLD)
-        self._api.signal(census.TELL)
-        poll(lambda: self._api.said.count(census.TOLD) > told, WITHIN_SECONDS)
-        return int(self._api.said.rpartition(census.TOLD)[2].split()[0])
 
 
 @pytest.fixture

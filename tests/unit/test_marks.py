@@ -29,9 +29,7 @@ def test_a_client_s_request_id_is_kept(request_id: bytes) -> None:
     assert marks_of(None, request_id).request_id == request_id.decode()
 
 
-@pytest.mark.parametrize(
-    "request_id", [None, b"", b"x" * 129, b"two words", b"new\nline", b"\xc3\xbc", b"\x7f"]
-)
+@pytest.mark.parametrize("request_id", [None, b"", b"x" * 129, b"two words", b"a\n", b"\xc3\xbc"])
 def test_a_request_without_a_sane_id_is_given_one(request_id: bytes | None) -> None:
     first, second = marks_of(None, request_id), marks_of(None, request_id)
     assert re.fullmatch("[0-9a-f]{32}", str(first.request_id))
