@@ -18,6 +18,7 @@ from gql.health import Health
 from gql.hub import Hub
 from gql.queues import LiveQueues
 from gql.request import Refused
+from gql.results import ResultReader, Results
 from gql.schema import build_schema
 from gql.view import GraphQLView
 from taskql.bootstrap import ApiServices
@@ -36,6 +37,7 @@ class Api:
         service = services.service
         self._feeds = Feeds(service, services.event_source)
         self._queues = LiveQueues(services.queues)
+        self._results = ResultReader(services.results)
         self._hub = Hub(service.fetch, service.newer, services.event_source, self._feeds)
         self._view = GraphQLView(build_schema(service.registry), self._new_context, self._hub)
         self.app = create_app(self._view, self._hub, self._feeds, Health(services.pings))
@@ -55,6 +57,7 @@ class Api:
             dead_letters=self._services.dead_letters,
             feeds=self._feeds,
             queues=self._queues,
+            results=Results(self._results),
         )
 
 

@@ -14,7 +14,7 @@ from graphql import GraphQLError, GraphQLFormattedError, Node
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
-from taskql.errors import InvalidInput, NotFound, Unavailable
+from taskql.errors import InvalidInput, NotFound, TooLarge, Unavailable
 
 MAX_MESSAGE_CHARS = 1_000
 
@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     TOO_COMPLEX = "TOO_COMPLEX"
     TOO_LARGE = "TOO_LARGE"
     UNAVAILABLE = "UNAVAILABLE"
+    OUTDATED = "OUTDATED"
     INTERNAL = "INTERNAL"
 
 
@@ -47,6 +48,13 @@ class TooComplex(GraphQLError):
         super().__init__(message, node, extensions={"code": ErrorCode.TOO_COMPLEX.value})
 
 
+class Outdated(GraphQLError):
+    """What is stored was made by a handler that has changed since, and can't be shown as it is today."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message), extensions={"code": ErrorCode.OUTDATED.value})
+
+
 @dataclass(frozen=True, slots=True)
 class Presentation:
     """How an error is shown; without a message, by its own."""
@@ -62,6 +70,7 @@ PRESENTATIONS: dict[type[Exception], Presentation] = {
     CannotGetOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT),
     InvalidOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT),
     NotFound: Presentation(ErrorCode.NOT_FOUND),
+    TooLarge: Presentation(ErrorCode.TOO_LARGE),
     Unavailable: Presentation(
         ErrorCode.UNAVAILABLE,
         "A service that TaskQL needs does not answer at present; try again shortly.",

@@ -5,15 +5,17 @@ Invariant: frozen, and complete at boot; a wrong value stops the process and nam
 """
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from dotenv import load_dotenv
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taskql.errors import StartupError
+from taskql.policy import MAX_STORED_RESULT_BYTES, Policy
 from taskql.queues import Queue
 
+S = TypeVar("S", bound=BaseSettings)
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -47,10 +49,15 @@ class HandlerSettings(BaseSettings):
         return [name for part in self.task_handlers.split(",") if (name := part.strip())]
 
 
-class Settings(HandlerSettings):
-    """Everything that can be set from outside. Durations are in the unit that the name tells."""
+class DatabaseSettings(HandlerSettings):
+    """Where tasks are stored, besides: all that holding the two against each other needs."""
 
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
+
+
+class Settings(DatabaseSettings):
+    """Everything that can be set from outside. Durations are in the unit that the name tells."""
+
     redis_url: str = Field(
         description="Redis or Valkey, one server or a cluster: redis://host:port/0, rediss:// or unix:///path"
     )
@@ -69,6 +76,9 @@ class Settings(HandlerSettings):
     )
     aws_region: str | None = Field(
         None, description="Region of the queues; the AWS SDK's own settings apply too"
+    )
+    results_bucket: str | None = Field(
+        None, description="S3 bucket for results above 64 KiB; unset, none may be larger"
     )
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
@@ -97,7 +107,10 @@ class Settings(HandlerSettings):
         25, ge=0, le=43_200, description="How long a stopping consumer waits for what runs"
     )
     taskql_patience_seconds: float = Field(
-        30, gt=0, le=3600, description="How long a starting process waits for PostgreSQL and SQS"
+        30,
+        gt=0,
+        le=3600,
+        description="How long a starting process waits for PostgreSQL, SQS and each lifespan",
     )
     taskql_retention_days: float | None = Field(
         None,
@@ -108,13 +121,34 @@ class Settings(HandlerSettings):
     taskql_database_pool: int = Field(
         10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
     )
+    taskql_unknown_kind_seconds: float = Field(
+        900,
+        gt=0,
+        le=2_592_000,
+        description="How long a task may meet only workers that don't know its kind; then it is FAILED",
+    )
+    taskql_expose_errors: Literal["on", "off"] = Field(
+        "off",
+        description="Whether failures show the text of any exception, and not its class alone; on or off",
+    )
 
+    taskql_max_result_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=MAX_STORED_RESULT_BYTES,
+        le=100 * 1024 * 1024,
+        description="The largest result, as JSON; without RESULTS_BUCKET it is 64 KiB",
+    )
+    taskql_results: Literal["large", "all"] = Field(
+        "large", description="Which results go to RESULTS_BUCKET: those above 64 KiB, or all; large or all"
+    )
     taskql_status_cache: Literal["on", "off"] = Field(
         "on",
         description="Whether task(id) is answered from Redis where it can be; on or off, alike everywhere",
     )
 
-    @field_validator("log_level", "taskql_status_cache", mode="before")
+    @field_validator(
+        "log_level", "taskql_expose_errors", "taskql_results", "taskql_status_cache", mode="before"
+    )
     @classmethod
     def _in_lower_case(cls, word: object) -> object:
         return word.lower() if isinstance(word, str) else word
@@ -127,6 +161,23 @@ class Settings(HandlerSettings):
                 "so that one missed heartbeat does not lose the lease"
             )
         return self
+
+    @model_validator(mode="after")
+    def _all_results_need_a_bucket(self) -> Self:
+        if self.taskql_results == "all" and self.results_bucket is None:
+            raise ValueError("TASKQL_RESULTS=all needs RESULTS_BUCKET, the S3 bucket that they go to")
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        expose_errors = self.taskql_expose_errors == "on"
+        if self.results_bucket is None:
+            return Policy(expose_errors=expose_errors)
+        return Policy(
+            max_result_bytes=self.taskql_max_result_bytes,
+            expose_errors=expose_errors,
+            max_row_bytes=MAX_STORED_RESULT_BYTES if self.taskql_results == "large" else 0,
+        )
 
     @property
     def queue_urls(self) -> dict[Queue, str]:
@@ -167,6 +218,10 @@ class Settings(HandlerSettings):
         return timedelta(seconds=self.taskql_patience_seconds)
 
     @property
+    def unknown_kind_patience(self) -> timedelta:
+        return timedelta(seconds=self.taskql_unknown_kind_seconds)
+
+    @property
     def retention(self) -> timedelta | None:
         return None if self.taskql_retention_days is None else timedelta(days=self.taskql_retention_days)
 
@@ -181,14 +236,21 @@ def load_handler_modules() -> list[str]:
     return HandlerSettings().handler_modules  # type: ignore[call-arg]
 
 
-def load_settings() -> Settings:
-    """The settings of this process. Raises StartupError naming each variable that is missing or wrong.
+def load_database_settings() -> DatabaseSettings:
+    """The same, and the database."""
+    return load(DatabaseSettings)
 
-    `.env` adds to the environment itself, so that the AWS SDK finds its own variables there too.
-    """
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises StartupError naming each variable that is missing or wrong."""
+    return load(Settings)
+
+
+def load(settings: type[S]) -> S:
+    """`.env` adds to the environment itself, so that the AWS SDK finds its own variables there too."""
     load_dotenv(".env")
     try:
-        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+        return settings()
     except ValidationError as error:
         raise StartupError("\n".join(map(explain, error.errors()))) from None
 

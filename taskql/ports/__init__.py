@@ -4,12 +4,14 @@ Rules for every adapter: `owner` is in the WHERE of every client's request; time
 raises `Unavailable`, and the same call may be made again.
 """
 
+from taskql.ports.backlog import Backlog, Stored
 from taskql.ports.events import EventSink, EventSource, Hearing, SnapshotCache
 from taskql.ports.leases import (
     Claim,
     Claimed,
     Completion,
     Finished,
+    GivenUp,
     LeasedElsewhere,
     LeaseStore,
     NoHandler,
@@ -30,12 +32,13 @@ from taskql.ports.requests import (
     TaskControl,
     TaskStore,
 )
-from taskql.ports.results import ResultStore
+from taskql.ports.results import DiscardedResults, ResultStore
 from taskql.ports.upkeep import DeadLetter, DeadLetterStore, DispatchStore, QueueFigures, QueueStore
 
 __all__ = [
     "MAX_POLL_SECONDS",
     "SQS_MAX_BATCH",
+    "Backlog",
     "Claim",
     "Claimed",
     "Completion",
@@ -44,12 +47,14 @@ __all__ = [
     "Creation",
     "DeadLetter",
     "DeadLetterStore",
+    "DiscardedResults",
     "Dispatch",
     "DispatchStore",
     "EventSink",
     "EventSource",
     "Existing",
     "Finished",
+    "GivenUp",
     "Hearing",
     "LeaseStore",
     "LeasedElsewhere",
@@ -66,6 +71,7 @@ __all__ = [
     "ResultStore",
     "Revived",
     "SnapshotCache",
+    "Stored",
     "TaskControl",
     "TaskStore",
     "Unknown",

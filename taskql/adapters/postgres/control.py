@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from taskql.adapters.postgres.discarded import DISCARD
 from taskql.adapters.postgres.engine import compact_json, connection
 from taskql.adapters.postgres.filters import matching
 from taskql.adapters.postgres.revival import revive
@@ -38,7 +39,13 @@ RETURNING {TASK_SQL}
 
 RETRY = revive("t.id = ANY(:ids) AND t.owner = :owner AND t.status IN ('FAILED', 'CANCELLED')")
 
-DELETE = text("DELETE FROM tasks WHERE id = :id AND owner = :owner AND outcome IS NOT NULL RETURNING id")
+DELETE = text(f"""
+WITH gone AS (
+    DELETE FROM tasks WHERE id = :id AND owner = :owner AND outcome IS NOT NULL
+    RETURNING id, result_location
+), discarded AS ({DISCARD})
+SELECT id FROM gone
+""")
 
 
 class PostgresControl:
