@@ -18,6 +18,9 @@ from taskql.ports import Claimed, Completion, Created, EventSink, LeaseStore, Re
 from taskql.storable import json_size
 from taskql.task import JSON, Lease, Task
 
+KEEP_TRYING_TO_PUT = timedelta(minutes=15)
+"""How long a large result waits for a store that is away. The heartbeat goes on, so that the lease lasts."""
+
 log = logging.getLogger(__name__)
 
 
@@ -40,14 +43,15 @@ class Recorder:
         self._max_row_bytes = max_row_bytes
 
     async def record(self, claimed: Claimed, outcome: Outcome, keep_trying: timedelta) -> Sequence[Created]:
-        """Write the outcome, again and again while a service is away, for `keep_trying`; what came with it.
+        """Write the outcome, again and again while PostgreSQL is away, for `keep_trying`; what came with it.
 
         Raises Unavailable when that time is over: then the lease has ended, and the rescuer has the task.
         """
-        lease, patience, location = claimed.lease, Patience(keep_trying), None
+        lease, location = claimed.lease, None
         if isinstance(outcome, Succeeded) and self._results is not None and self._is_large(outcome.result):
-            location = await self._put(self._results, claimed, outcome.result, patience)
+            location = await self._put(self._results, claimed, outcome.result)
             outcome = replace(outcome, result=None)
+        patience = Patience(keep_trying)
         try:
             completion = await patience.until_done(lambda: self._write(lease, outcome, location))
         except LeaseLost as error:
@@ -64,9 +68,9 @@ class Recorder:
     def _is_large(self, result: JSON) -> bool:
         return json_size(result) > self._max_row_bytes
 
-    async def _put(self, results: ResultStore, claimed: Claimed, result: JSON, patience: Patience) -> str:
+    async def _put(self, results: ResultStore, claimed: Claimed, result: JSON) -> str:
         document = document_of(claimed.task, result)
-        return await patience.until_done(lambda: results.put(claimed.lease, document))
+        return await Patience(KEEP_TRYING_TO_PUT).until_done(lambda: results.put(claimed.lease, document))
 
     async def _write(self, lease: Lease, outcome: Outcome, location: str | None) -> Completion | None:
         match outcome:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from consumer import patience
+from consumer import patience, recorder
 from consumer.recorder import Recorder
 from taskql.errors import LeaseLost, NotFound, Unavailable
 from taskql.outcome import Abandoned, Failed, Outcome, Released, Retry, Succeeded
@@ -173,8 +173,8 @@ async def test_the_document_says_what_was_asked_what_came_of_it_and_when(
 async def test_a_result_goes_where_its_size_and_the_deployment_say(
     outside: Outside, results: ScriptedResults, result: Any, max_row_bytes: int, is_put: bool
 ) -> None:
-    recorder = Recorder(outside, outside, results, max_row_bytes)
-    await recorder.record(claimed(), Succeeded(result), keep_trying=HOUR)
+    writer = Recorder(outside, outside, results, max_row_bytes)
+    await writer.record(claimed(), Succeeded(result), keep_trying=HOUR)
     assert bool(outside.named("put")) is is_put
     [(_, _, stored, location)] = outside.named("complete")
     assert (stored, location) == ((None, LOCATION) if is_put else (result, None))
@@ -198,8 +198,9 @@ async def test_a_large_result_waits_for_both_services_and_is_put_once(
 
 
 async def test_a_task_is_not_completed_while_its_document_can_not_be_put(
-    outside: Outside, results: ScriptedResults, quick_recorder: None
+    outside: Outside, results: ScriptedResults, quick_recorder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "KEEP_TRYING_TO_PUT", AT_ONCE)
     outside.fails("put", *[AWAY] * 100_000)
     with pytest.raises(Unavailable):
         async with asyncio.timeout(LONGEST_WAIT_SECONDS):
