@@ -93,11 +93,10 @@ class Full(Coded):
     code = ErrorCode.UNAVAILABLE
 
 
-class Outdated(GraphQLError):
+class Outdated(Coded):
     """What is stored was made by a handler that has changed since, and can't be shown as it is today."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message), extensions={"code": ErrorCode.OUTDATED.value})
+    code = ErrorCode.OUTDATED
 
 
 @dataclass(frozen=True, slots=True)
