@@ -69,6 +69,9 @@ def worker(settings: Settings, services: WorkerServices) -> Worker:
         services.registry,
         lease_for=settings.visibility,
         beat_every=settings.heartbeat,
+        policy=services.policy,
+        resources=services.resources,
+        results=services.results,
     )
     return Worker(
         services.receiver,

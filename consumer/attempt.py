@@ -6,19 +6,21 @@ Invariant: `run` always answers with an outcome, whatever the handler does: retu
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
 from typing import assert_never
 
 from consumer.call import Call, InLoop, InThread
 from consumer.process import InProcess
-from taskql.context import TaskContext
+from taskql.context import Host, TaskContext
 from taskql.errors import TaskQLError
+from taskql.follow_ups import FollowUps
 from taskql.handler import Handler
 from taskql.lifecycle import AttemptOutcome
 from taskql.outcome import Abandoned, Outcome, Released, Succeeded
-from taskql.retry import CRASHED, TimedOut, describe, plan_retry
+from taskql.policy import Policy
+from taskql.retry import CRASHED, TimedOut, plan_retry
 from taskql.task import Progress, Task
 from taskql.waiting import wait_for
 
@@ -42,12 +44,23 @@ class StopReason(Enum):
 
 
 class Attempt:
-    """A handler's run for one claim."""
+    """A handler's run for one claim. What it asks for by `create_task` is in `follow_ups`."""
 
-    def __init__(self, handler: Handler, task: Task, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        task: Task,
+        report: Callable[[Progress], None],
+        follow_ups: FollowUps,
+        resources: Mapping[type, object],
+        policy: Policy,
+    ) -> None:
         self._handler = handler
         self._task = task
         self._report = report
+        self._follow_ups = follow_ups
+        self._resources = resources
+        self._policy = policy
         self._began = asyncio.Event()
         self._stopped = asyncio.Event()
         self._reason: StopReason | None = None
@@ -86,16 +99,15 @@ class Attempt:
     def _chosen_call(self) -> Call:
         handler, task = self._handler, self._task
         if handler.process or (handler.is_importable and may_crash(task)):
-            return InProcess(handler, task, self._report, self._began.set)
+            return InProcess(handler, task, self._policy, self._report, self._began.set, self._follow_ups)
         self._began.set()
-        context = TaskContext(
-            task.id, task.attempt, task.title, task.description, self._report, self._stopped.is_set
-        )
-        return (InLoop if handler.is_async else InThread)(handler, task.input, context)
+        host = Host(self._report, self._stopped.is_set, self._follow_ups.create, self._resources)
+        context = TaskContext(task.id, task.attempt, task.kind, task.title, task.description, task.tags, host)
+        return (InLoop if handler.is_async else InThread)(handler, task.input, context, self._policy)
 
     async def _outcome(self, call: Call) -> Outcome:
         try:
-            return Succeeded(await call.result())
+            return Succeeded(await call.result(), self._follow_ups.tasks)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # SystemExit too: a handler's exit must not be the worker's
@@ -109,10 +121,18 @@ class Attempt:
     def _planned(self, error: BaseException) -> Outcome:
         # What a handler says on purpose needs no traceback; what another process raised, that one logged.
         unexpected = None if isinstance(error, TaskQLError) else error
-        task, code = self._task, describe(error).code
+        task, handler = self._task, self._handler
+        plan = plan_retry(
+            self._tries,
+            handler.max_attempts,
+            error,
+            random.random,
+            handler.failures,
+            expose=self._policy.expose_errors,
+        )
         message = "attempt %d of task %s (%s) ended with %s"
-        log.info(message, task.attempt, task.id, task.kind, code, exc_info=unexpected)
-        return plan_retry(self._tries, self._handler.max_attempts, error, random.random)
+        log.info(message, task.attempt, task.id, task.kind, plan.failure.code, exc_info=unexpected)
+        return plan
 
     @property
     def _tries(self) -> int:

@@ -5,10 +5,11 @@ The process has a module for itself: `consumer.process`.
 
 from typing import Protocol
 
-from consumer.thread import ThreadCall
 from taskql.context import TaskContext
 from taskql.handler import Handler
+from taskql.policy import Policy
 from taskql.task import JSON
+from taskql.thread import ThreadCall
 
 
 class Call(Protocol):
@@ -26,14 +27,16 @@ class Call(Protocol):
 class InLoop:
     """A coroutine function, awaited in the worker's loop."""
 
-    def __init__(self, handler: Handler, data: JSON, context: TaskContext) -> None:
+    def __init__(self, handler: Handler, data: JSON, context: TaskContext, policy: Policy) -> None:
         self._handler = handler
         self._data = data
         self._context = context
+        self._policy = policy
 
     async def result(self) -> JSON:
         arguments = self._handler.arguments(self._data, self._context)
-        return self._handler.result(await self._handler.function(*arguments))
+        value = await self._handler.function(*arguments)
+        return self._handler.result(value, self._policy.max_result_bytes)
 
     async def settled(self) -> None:
         """It runs inside `result`, and no longer."""
@@ -42,16 +45,17 @@ class InLoop:
 class InThread:
     """A plain function in a thread, which goes on until it returns: its late result is thrown away."""
 
-    def __init__(self, handler: Handler, data: JSON, context: TaskContext) -> None:
+    def __init__(self, handler: Handler, data: JSON, context: TaskContext, policy: Policy) -> None:
         self._handler = handler
         self._data = data
         self._context = context
+        self._policy = policy
         self._thread: ThreadCall | None = None
 
     async def result(self) -> JSON:
         arguments = self._handler.arguments(self._data, self._context)
         self._thread = ThreadCall(self._handler.function, *arguments)
-        return self._handler.result(await self._thread.result())
+        return self._handler.result(await self._thread.result(), self._policy.max_result_bytes)
 
     async def settled(self) -> None:
         if self._thread is not None:

@@ -2,7 +2,7 @@
 
 Started by `consumer.process`, which hands over an order on standard input and the number of a pipe for the
 answers. It is a fresh interpreter, so that it shares no loop, socket or lock with the worker; it imports the
-values and the handler's module, nothing else.
+values and the handler's module, nothing else, and opens the lifespans that this module holds.
 
 Invariant: it does not outlive its worker, not even for a moment's race.
 """
@@ -13,24 +13,31 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock, Thread
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 from consumer.pipe import Began, Order, Raised, Word, encode
-from taskql.context import TaskContext
+from taskql.context import Host, TaskContext
 from taskql.errors import HandlerRefused, Permanent, Retryable
+from taskql.follow_ups import PassedOn
 from taskql.handler import Handler
+from taskql.lifespan import Lifespan, opened
 from taskql.logs import set_up_logging
 from taskql.marks import attempt_marked
 from taskql.outcome import Succeeded
-from taskql.registry import handlers_in, import_module
+from taskql.registry import handlers_in, import_module, lifespans_in
 from taskql.retry import delay_asked, describe
 
 PR_SET_PDEATHSIG = 1
+
+PATIENCE = timedelta(seconds=30)
+"""How long a lifespan may take to open here, or to close."""
 
 log = logging.getLogger("consumer.child")
 
@@ -48,33 +55,56 @@ def main(pipe: str, worker: str) -> None:
 
 def perform(order: Order, say: Callable[[Word], None]) -> Succeeded | Raised:
     """Whatever the handler does, there is an answer, unless it takes the process along."""
+    failures: tuple[type[Exception], ...] = ()
     try:
-        handler = find(order.module, order.kind)
-        context = TaskContext(
-            UUID(order.id), order.attempt, order.title, order.description, say, lambda: False
-        )
-        arguments = handler.arguments(order.input, context)
-        say(Began())
-        return Succeeded(handler.result(call(handler, arguments)))
+        module = import_module(order.module)
+        handler = find(module, order.kind)
+        failures = handler.failures
+        with asyncio.Runner() as runner, open_in(runner, lifespans_in(module)) as resources:
+            arguments = handler.arguments(order.input, context_of(order, say, resources))
+            say(Began())
+            value = call(handler, arguments, runner)
+        return Succeeded(handler.result(value, order.policy.max_result_bytes))
     except BaseException as error:  # SystemExit too: a handler's exit is no crash
         # What a handler says on purpose needs no traceback.
         unexpected = None if isinstance(error, Permanent | Retryable) else error
         message = "attempt %d of task %s (%s) raised %s"
         log.info(message, order.attempt, order.id, order.kind, type(error).__name__, exc_info=unexpected)
-        return Raised(describe(error), delay_asked(error))
+        failure = describe(error, failures, expose=order.policy.expose_errors)
+        return Raised(failure, delay_asked(error))
 
 
-def find(module: str, kind: str) -> Handler:
+def find(module: ModuleType, kind: str) -> Handler:
     """The kind's handler, found as the registry found it."""
-    for handler in handlers_in(import_module(module)):
+    for handler in handlers_in(module):
         if handler.kind == kind:
             return handler
-    raise HandlerRefused(f"{module} has no handler of kind {kind!r} at its top level: define it there")
+    raise HandlerRefused(
+        f"{module.__name__} has no handler of kind {kind!r} at its top level: define it there"
+    )
 
 
-def call(handler: Handler, arguments: tuple[Any, ...]) -> Any:
+@contextmanager
+def open_in(runner: asyncio.Runner, lifespans: Iterable[Lifespan]) -> Iterator[Mapping[type, object]]:
+    """What the lifespans yield. The loop stands still meanwhile, unless the handler itself runs in it."""
+    stack = AsyncExitStack()
+    resources = runner.run(stack.enter_async_context(opened(lifespans, PATIENCE)))
+    try:
+        yield resources
+    finally:
+        runner.run(stack.aclose())
+
+
+def context_of(order: Order, say: Callable[[Word], None], resources: Mapping[type, object]) -> TaskContext:
+    host = Host(say, lambda: False, PassedOn(say).create, resources)
+    return TaskContext(
+        UUID(order.id), order.attempt, order.kind, order.title, order.description, tuple(order.tags), host
+    )
+
+
+def call(handler: Handler, arguments: tuple[Any, ...], runner: asyncio.Runner) -> Any:
     if handler.is_async:
-        return asyncio.run(handler.function(*arguments))
+        return runner.run(handler.function(*arguments))
     return handler.function(*arguments)
 
 

@@ -5,7 +5,7 @@ that, the message, the lease or the dispatch row brings the task back.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import assert_never
@@ -15,12 +15,16 @@ from consumer.heartbeat import Heartbeat
 from consumer.progress import ProgressReporter
 from consumer.recorder import Recorder
 from taskql.errors import Unavailable
+from taskql.follow_ups import FollowUps
 from taskql.marks import attempt_marked
 from taskql.message import ForeignMessage, decode
+from taskql.notices import tell
+from taskql.policy import Policy
 from taskql.ports import (
     Claimed,
     EventSink,
     Finished,
+    GivenUp,
     LeasedElsewhere,
     LeaseStore,
     Message,
@@ -28,6 +32,7 @@ from taskql.ports import (
     NoHandler,
     NotDue,
     Outbox,
+    ResultStore,
     Unknown,
 )
 from taskql.registry import Registry
@@ -52,13 +57,18 @@ class Executor:
         *,
         lease_for: timedelta,
         beat_every: timedelta,
+        policy: Policy,
+        resources: Mapping[type, object],
+        results: ResultStore | None,
     ) -> None:
         self._leases = leases
         self._receiver = receiver
         self._events = events
         self._outbox = outbox
         self._registry = registry
-        self._recorder = Recorder(leases, events)
+        self._recorder = Recorder(leases, events, results, policy.max_row_bytes)
+        self._policy = policy
+        self._resources = resources
         self._lease_for = lease_for
         self._beat_every = beat_every
         self._attempts: dict[Lease, Attempt] = {}
@@ -106,6 +116,12 @@ class Executor:
                 await self._acknowledge(message)
             case LeasedElsewhere(remaining):
                 await self._hide(message, max(remaining, REST))
+            case GivenUp(event):
+                log.warning("task %s is given up: no worker that it met knows its kind", event.id)
+                self._events.publish(event)
+                if message.ordering_group is not None:
+                    self._outbox.wake([message.ordering_group])
+                await self._acknowledge(message)
             case Unknown():
                 await self._bury(message, "UNKNOWN_TASK: no task has this id")
             case _:
@@ -115,26 +131,34 @@ class Executor:
         task, lease = claimed.task, claimed.lease
         self._events.publish(task)
         reporter = ProgressReporter(self._leases, self._events, lease)
-        attempt = Attempt(self._registry[task.kind], task, reporter.report)
+        attempt = self._attempt(task, reporter)
         heartbeat.hold(lease, lost=lambda: attempt.stop(StopReason.LEASE_LOST))
         with self._running(lease, attempt):
             async with reporter:
                 outcome = await attempt.run()
-            await self._recorder.record(lease, outcome, keep_trying=self._lease_for)
+            created = await self._recorder.record(claimed, outcome, keep_trying=self._lease_for)
             self._let_the_next_go(task)
+            tell(created, self._outbox, self._events)
             await self._acknowledge(message)
         heartbeat.let_go()
         await attempt.settled()
+
+    def _attempt(self, task: Task, reporter: ProgressReporter) -> Attempt:
+        return Attempt(
+            self._registry[task.kind],
+            task,
+            reporter.report,
+            FollowUps(task.owner, self._registry),
+            self._resources,
+            self._policy,
+        )
 
     async def _redrive(self, message: Message, failed_attempt: int) -> None:
         """A dead letter was put back: its task runs again, if it FAILED at just that attempt."""
         task_id = decode(message.body)
         revived = await self._leases.redrive(task_id, failed_attempt, self._registry.max_attempts)
         if revived is not None:
-            self._events.publish(revived.task)
-            if revived.dispatch is not None:
-                self._outbox.offer([revived.dispatch])
-            self._let_the_next_go(revived.task)
+            tell([revived], self._outbox, self._events)
         await self._acknowledge(message)
 
     async def _bury(self, message: Message, reason: str) -> None:

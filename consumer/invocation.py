@@ -42,6 +42,9 @@ class Invocation:
             within(services.registry, limit.longest),
             lease_for=settings.visibility,
             beat_every=settings.heartbeat,
+            policy=services.policy,
+            resources=services.resources,
+            results=services.results,
         )
         self._begun: set[Message] = set()
 

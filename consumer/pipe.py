@@ -1,7 +1,8 @@
 """What a worker and a handler's process say to each other: one JSON object a line.
 
 The worker sends one `Order` over the child's standard input. The child answers over a pipe of its own, since
-handlers print: `Began`, any number of `Progress`, and in the end `Succeeded` or `Raised`.
+handlers print: `Began`, any number of `Progress` and requests for follow-ups, and in the end `Succeeded` or
+`Raised`.
 """
 
 import json
@@ -10,13 +11,18 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import assert_never
 
-from taskql.handler import MAX_RESULT_BYTES
+from pydantic import TypeAdapter
+
+from taskql.creation import MAX_INPUT_BYTES, CreateRequest
 from taskql.logs import LogFormat
 from taskql.outcome import Succeeded
+from taskql.policy import Policy
 from taskql.task import JSON, Failure, Progress
 
-MAX_LINE_BYTES = MAX_RESULT_BYTES + 16 * 1024
-"""More than any line of ours has: the largest result, or a failure's text with every character escaped."""
+MARGIN_BYTES = 96 * 1024
+"""More than a request or a failure has besides its input, with every character of its texts escaped."""
+
+REQUEST = TypeAdapter(CreateRequest)
 
 
 class Unreadable(Exception):
@@ -36,6 +42,8 @@ class Order:
     attempt: int
     title: str
     description: str | None
+    tags: list[str]
+    policy: Policy
     log_format: LogFormat = "text"
     traceparent: str | None = None
 
@@ -44,7 +52,8 @@ class Order:
 
     @staticmethod
     def decode(line: bytes) -> "Order":
-        return Order(**json.loads(line))
+        given = json.loads(line)
+        return Order(**{**given, "policy": Policy(**given["policy"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Raised:
     after: timedelta | None
 
 
-Word = Began | Progress | Succeeded | Raised
+Word = Began | Progress | CreateRequest | Succeeded | Raised
 
 
 def encode(word: Word) -> bytes:
@@ -70,6 +79,8 @@ def encode(word: Word) -> bytes:
             said: JSON = {"began": True}
         case Progress():
             said = {"progress": asdict(word)}
+        case CreateRequest():
+            said = {"create": REQUEST.dump_python(word, mode="json")}
         case Succeeded(result):
             said = {"result": result}
         case Raised(failure, after):
@@ -88,6 +99,8 @@ def decode(line: bytes) -> Word:
                 return Began()
             case {"progress": dict(progress)}:
                 return Progress(**progress)
+            case {"create": dict(request)}:
+                return REQUEST.validate_python(request)
             case {"result": result}:
                 return Succeeded(result)
             case {"failure": dict(failure), "after": after}:
@@ -100,12 +113,21 @@ def decode(line: bytes) -> Word:
 class Lines:
     """Cuts what comes in pieces into lines, and keeps no more of an unfinished one than a line may have."""
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, policy: Policy) -> None:
+        self._longest = longest_line(policy)
+        self._rest = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The lines that `piece` completes. Raises Unreadable at one that is too long."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        yield from lines
-        if len(self._rest) > MAX_LINE_BYTES:
+        end, *begun = piece.split(b"\n")
+        self._rest += end
+        for begin in begun:
+            line, self._rest = self._rest, bytearray(begin)
+            yield bytes(line)
+        if len(self._rest) > self._longest:
             raise Unreadable
+
+
+def longest_line(policy: Policy) -> int:
+    """More bytes than any line of ours has: the largest result or input, and what is around it."""
+    return max(policy.max_result_bytes, MAX_INPUT_BYTES) + MARGIN_BYTES

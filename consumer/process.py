@@ -16,13 +16,16 @@ from signal import SIGKILL, Signals
 from typing import assert_never
 
 from consumer.pipe import Began, Lines, Order, Raised, Unreadable, decode
-from consumer.thread import ThreadCall
+from taskql.creation import CreateRequest
+from taskql.follow_ups import FollowUps
 from taskql.handler import Handler
 from taskql.logs import format_in_use
 from taskql.marks import current
 from taskql.outcome import Succeeded
-from taskql.retry import Crashed, RaisedElsewhere
+from taskql.policy import Policy
+from taskql.retry import BadFollowUp, Crashed, RaisedElsewhere
 from taskql.task import JSON, Progress, Task
+from taskql.thread import ThreadCall
 
 FAREWELL = timedelta(seconds=2)
 """How long a child that has given its outcome may take to end by itself: its atexit hooks, say."""
@@ -31,16 +34,27 @@ PIECE_BYTES = 64 * 1024
 
 
 class InProcess:
-    """A function in a child process. `began` is called when the child is about to call it."""
+    """A function in a child process. `began` is called when the child is about to call it.
+
+    What it wants to follow is checked once it has returned: only then `follow_ups` takes it in.
+    """
 
     def __init__(
-        self, handler: Handler, task: Task, report: Callable[[Progress], None], began: Callable[[], None]
+        self,
+        handler: Handler,
+        task: Task,
+        policy: Policy,
+        report: Callable[[Progress], None],
+        began: Callable[[], None],
+        follow_ups: FollowUps,
     ) -> None:
-        self._order = order(handler, task)
+        self._order = order(handler, task, policy)
         self._report = report
         self._began = began
+        self._follow_ups = follow_ups
+        self._requests: list[CreateRequest] = []
         self._outcome: asyncio.Future[JSON] = asyncio.get_running_loop().create_future()
-        self._lines = Lines()
+        self._lines = Lines(policy)
         self._life: asyncio.Task[None] | None = None
 
     async def result(self) -> JSON:
@@ -92,15 +106,27 @@ class InProcess:
                 self._began()
             case Progress() as progress:
                 self._report(progress)
+            case CreateRequest() as request:
+                self._requests.append(request)
             case Succeeded(result):
-                if not self._outcome.done():
-                    self._outcome.set_result(result)
+                self._succeed(result)
                 self._part()
             case Raised(failure, after):
                 self._fail(RaisedElsewhere(failure, after))
                 self._part()
             case word:
                 assert_never(word)
+
+    def _succeed(self, result: JSON) -> None:
+        if self._outcome.done():
+            return
+        try:
+            for request in self._requests:
+                self._follow_ups.take(request)
+        except BadFollowUp as error:
+            self._fail(error)
+        else:
+            self._outcome.set_result(result)
 
     def _fail(self, error: Exception) -> None:
         if not self._outcome.done():
@@ -115,7 +141,7 @@ class InProcess:
                 os.killpg(self._process.pid, SIGKILL)
 
 
-def order(handler: Handler, task: Task) -> Order:
+def order(handler: Handler, task: Task, policy: Policy) -> Order:
     return Order(
         path=sys.path,
         log_level=logging.getLevelName(logging.getLogger().getEffectiveLevel()),
@@ -128,6 +154,8 @@ def order(handler: Handler, task: Task) -> Order:
         attempt=task.attempt,
         title=task.title,
         description=task.description,
+        tags=list(task.tags),
+        policy=policy,
     )
 
 

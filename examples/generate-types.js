@@ -1,4 +1,5 @@
-// Types for the operations in src/*.graphql, after ../schema.graphql: `generate-types.js string | documentNode`.
+// Types for the operations in src/*.graphql: `generate-types.js string | documentNode [SCHEMA]`, after the schema of
+// the kinds that ship unless a deployment's own is named.
 //
 // It calls GraphQL Code Generator's plugins. Its command line does the same from a codegen.ts; it also brings
 // 200 packages for schemas that lie elsewhere, which a schema in the next folder doesn't need.
@@ -10,9 +11,11 @@ import { parse } from 'graphql';
 
 const filename = 'src/generated/operations.ts';
 
+const [documentMode, ownSchema] = process.argv.slice(2);
+const asText = ['BigInt', 'Date', 'DateTime', 'Decimal', 'ID', 'Time', 'URL', 'UUID'];
 const config = {
-  documentMode: process.argv[2],
-  scalars: { DateTime: 'string', ID: 'string', JSON: 'unknown' },
+  documentMode,
+  scalars: { ...Object.fromEntries(asText.map((name) => [name, 'string'])), JSON: 'unknown' },
   strictScalars: true,
   useTypeImports: true,
 };
@@ -21,7 +24,7 @@ const names = (await readdir('src')).filter((name) => name.endsWith('.graphql'))
 const written = await codegen({
   filename,
   config,
-  schema: parse(await readFile(new URL('../schema.graphql', import.meta.url), 'utf8')),
+  schema: parse(await readFile(ownSchema ?? new URL('../schema.graphql', import.meta.url), 'utf8')),
   documents: await Promise.all(
     names.map(async (name) => ({ location: name, document: parse(await readFile(`src/${name}`, 'utf8')) })),
   ),

@@ -27,6 +27,7 @@ STATUSES = {
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.TIMEOUT: 503,
     ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.OUTDATED: 500,
     ErrorCode.INTERNAL: 500,
 }
 """Of answers without `data`. What a transport refuses may have a status of its own: 405, 406, 415."""

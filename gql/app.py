@@ -21,6 +21,7 @@ from gql.hub import Hub
 from gql.limits import Limits
 from gql.origins import Origins
 from gql.queues import LiveQueues
+from gql.results import ResultReader, Results
 from gql.schema import build_schema
 from gql.view import GraphQLView
 from gql.watch_tokens import WatchTokens
@@ -48,6 +49,7 @@ class Api:
         service = services.service
         self._feeds = Feeds(service, services.event_source)
         self._queues = LiveQueues(services.queues)
+        self._results = ResultReader(services.results)
         self._hub = Hub(service.fetch, service.newer, services.event_source, self._feeds)
         origins = origins or Origins()
         schema = build_schema(service.registry, limits, trusted)
@@ -72,6 +74,7 @@ class Api:
             feeds=self._feeds,
             queues=self._queues,
             watch_tokens=self._watch_tokens,
+            results=Results(self._results),
         )
 
 

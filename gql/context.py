@@ -1,7 +1,7 @@
 """What resolvers are given with each request."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from graphql import (
 )
 
 from gql.queues import LiveQueues
+from gql.results import Results
 from gql.viewer import Viewer
 from gql.watch_tokens import WatchTokens
 from taskql.listing import TaskFilter
@@ -64,6 +65,12 @@ class Context:
     def owner(self) -> str:
         return self.viewer.owner
 
+    results: Results
+
+    def for_operation(self) -> "Context":
+        """The same, for one operation, or one event of a subscription: what it may read counts from here."""
+        return replace(self, results=Results(self.results.reader))
+
 
 class Info(strawberry.Info[Context, Mapping[str, Any]]):
     """The execution as resolvers see it. The root value is the raw variables (see gql/documents.py)."""
@@ -89,6 +96,10 @@ class Info(strawberry.Info[Context, Mapping[str, Any]]):
     @property
     def dead_letters(self) -> DeadLetterStore:
         return self.context.dead_letters
+
+    @property
+    def results(self) -> Results:
+        return self.context.results
 
     @property
     def kinds(self) -> "Kinds":

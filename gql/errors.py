@@ -15,7 +15,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
-from taskql.errors import InvalidInput, NotFound, Unavailable
+from taskql.errors import InvalidInput, NotFound, TooLarge, Unavailable
 
 MAX_MESSAGE_CHARS = 1_000
 
@@ -34,6 +34,7 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     TIMEOUT = "TIMEOUT"
     UNAVAILABLE = "UNAVAILABLE"
+    OUTDATED = "OUTDATED"
     INTERNAL = "INTERNAL"
 
 
@@ -92,6 +93,12 @@ class Full(Coded):
     code = ErrorCode.UNAVAILABLE
 
 
+class Outdated(Coded):
+    """What is stored was made by a handler that has changed since, and can't be shown as it is today."""
+
+    code = ErrorCode.OUTDATED
+
+
 @dataclass(frozen=True, slots=True)
 class Presentation:
     """How an error is shown; without a message, by its own."""
@@ -108,6 +115,7 @@ PRESENTATIONS: dict[type[Exception], Presentation] = {
     # Only a stream by GET gets this far with an operation of the wrong type.
     InvalidOperationTypeError: Presentation(ErrorCode.BAD_USER_INPUT, "A mutation needs a POST request."),
     NotFound: Presentation(ErrorCode.NOT_FOUND),
+    TooLarge: Presentation(ErrorCode.TOO_LARGE),
     Unavailable: Presentation(
         ErrorCode.UNAVAILABLE,
         "A service that TaskQL needs does not answer at present; try again shortly.",

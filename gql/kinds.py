@@ -3,7 +3,7 @@
 Invariant: whatever a client can ask for by kind comes from the registry, so a handler's function is its API.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
@@ -12,44 +12,31 @@ import strawberry
 from strawberry.scalars import JSON as JSONScalar
 from strawberry.types.field import StrawberryField
 
+from gql.context import Info
 from gql.inputs import NoInput, TaskWorkInput
-from gql.models import ClientModel, ModelTypes, is_model, make_field, refused, written
+from gql.models.client import ClientModel
+from gql.models.names import Names
+from gql.models.outcomes import FailureDetail, ResultTypes
+from gql.models.types import ModelTypes, make_field
+from gql.results import Results
 from gql.types import Kind, Task
 from taskql import task as values
 from taskql.handler import Handler
 from taskql.registry import Registry
 from taskql.task import JSON
 
-RESERVED = frozenset(
-    {
-        "CancelTaskInput",
-        "CreateTaskInput",
-        "CreateTasksInput",
-        "CreateWatchTokenInput",
-        "DeleteTaskInput",
-        "NoInput",
-        "RedriveTasksInput",
-        "RetryTaskInput",
-        "TaskResult",
-        "TaskWorkInput",
-    }
-)
-"""Names of the API's own that a handler's type could take: like those they end in Input or Result."""
-
-NO_INPUT = ClientModel(NoInput, {})
+NO_INPUT = ClientModel(NoInput, "NoInput")
 
 
 class Kinds:
     """The GraphQL side of a registry's handlers."""
 
     def __init__(self, registry: Registry) -> None:
-        self._taken = dict.fromkeys(RESERVED, "the API itself")
+        self.names = Names()
         self._inputs = {kind: self._input(handler) for kind, handler in registry.items()}
-        self._results = {
-            kind: self._result(handler)
-            for kind, handler in registry.items()
-            if handler.result_model is not None
-        }
+        results = {kind: ResultTypes(handler, self.names) for kind, handler in registry.items()}
+        self._results = {kind: made for kind, made in results.items() if made.members}
+        self._failures = FailureDetail(registry.values(), self.names)
         self.listing = [self._listed(handler) for handler in registry.values()]
         self.fields: Mapping[type, Sequence[StrawberryField]] = {
             TaskWorkInput: [self._work_field(handler) for handler in registry.values()],
@@ -58,8 +45,8 @@ class Kinds:
         """The fields that the schema adds to types that can't know them."""
 
     def from_client(self, work: TaskWorkInput) -> JSON:
-        """A kind's input by its model's field names."""
-        return self._inputs[work.kind].from_client(dict(work.input))
+        """A kind's input as JSON by its model's field names."""
+        return self._inputs[work.kind].from_client(work.input)
 
     def client_path(self, path: Sequence[str]) -> tuple[str, ...]:
         """A path of InvalidInput that begins with a kind, by the names that clients use."""
@@ -71,39 +58,20 @@ class Kinds:
         model = self._inputs.get(task.kind)
         return model.to_client(task.input) if model else task.input
 
-    def typed_result(self, task: values.Task) -> Any:
-        """A task's result as a member of the union; None where there is none, or the kind is unknown here."""
-        model = self._results.get(task.kind)
-        if model is None or task.result is None:
-            return None
-        return model.type(**{name: task.result.get(name) for name in model.fields})
+    def typed_result(self, task: values.Task, result: JSON) -> Any:
+        """A result of the task as a member of the union; None where there is none, or its kind is unknown.
+
+        Raises Outdated where the handler has changed so that it can't be shown.
+        """
+        types = self._results.get(task.kind)
+        return None if types is None or result is None else types.typed(result)
 
     # ------------------------------------------------------------ built once
 
     def _input(self, handler: Handler) -> ClientModel:
-        if handler.input_model is None:
+        if handler.input is None:
             return NO_INPUT
-        return self._made(handler, handler.input_model, is_input=True)
-
-    def _result(self, handler: Handler) -> ClientModel:
-        return self._made(handler, handler.result_model, is_input=False)
-
-    def _made(self, handler: Handler, model: Any, *, is_input: bool) -> ClientModel:
-        if not is_model(model):
-            raise refused(
-                handler,
-                f"it {'takes' if is_input else 'returns'} {written(model)}; "
-                "make that a pydantic model or a dataclass.",
-            )
-        types = ModelTypes(handler, is_input=is_input)
-        made = types.root(model)
-        for name in types.names:
-            if owner := self._taken.get(name):
-                raise refused(
-                    handler, f"its GraphQL type {name} is a name of {owner}; rename the kind or the model."
-                )
-            self._taken[name] = f"the kind {handler.kind!r}"
-        return made
+        return ModelTypes(handler, self.names, is_input=True).root(handler.input.shape)
 
     def _listed(self, handler: Handler) -> Kind:
         result = self._results.get(handler.kind)
@@ -112,8 +80,8 @@ class Kinds:
             description=handler.description,
             max_attempts=handler.max_attempts,
             timeout_seconds=handler.timeout.total_seconds(),
-            input_type=type_name(self._inputs[handler.kind]) if handler.input_model else None,
-            result_type=type_name(result) if result else None,
+            input_type=self._inputs[handler.kind].name if handler.input else None,
+            result_type=" | ".join(member.name for member in result.members) if result else None,
         )
 
     def _work_field(self, handler: Handler) -> StrawberryField:
@@ -125,8 +93,16 @@ class Kinds:
         def input(root: strawberry.Parent[values.Task]) -> Any:
             return self.shown_input(root)
 
-        def result(root: strawberry.Parent[values.Task]) -> Any:
-            return self.typed_result(root)
+        def result(root: strawberry.Parent[values.Task], info: Info) -> Any:
+            if root.result_location is None:
+                return self.typed_result(root, root.result)
+            return stored_result(root, root.result_location, info.results)
+
+        async def stored_result(task: values.Task, location: str, results: Results) -> Any:
+            return self.typed_result(task, await results.result(location))
+
+        def failure_detail(root: strawberry.Parent[values.Task]) -> Any:
+            return self._failures.typed(root.failure)
 
         fields = [
             strawberry.field(
@@ -136,23 +112,31 @@ class Kinds:
             ),
         ]
         if self._results:
+            members = [member for types in self._results.values() for member in types.members]
             fields.append(
                 strawberry.field(
                     resolver=result,
-                    graphql_type=self._union() | None,
+                    graphql_type=union("TaskResult", members, RESULT) | None,
                     description=(
                         "What the handler returned, as the type that `kinds` names; null unless COMPLETED."
                     ),
                 )
             )
+        if self._failures.members:
+            fields.append(
+                strawberry.field(
+                    resolver=failure_detail,
+                    graphql_type=union("TaskFailureDetail", self._failures.members, FAILURE) | None,
+                    description="What the handler says of its failure, if that is one that it declares.",
+                )
+            )
         return fields
 
-    def _union(self) -> Any:
-        members = reduce(or_, (model.type for model in self._results.values()))
-        description = "What comes out of a task: one type for each kind that has results."
-        return Annotated[members, strawberry.union("TaskResult", description=description)]
+
+RESULT = "What comes out of a task: one type for each kind that has results."
+FAILURE = "A failure that a handler declares, with what it tells of itself."
 
 
-def type_name(model: ClientModel) -> str:
-    name: str = model.type.__strawberry_definition__.name
-    return name
+def union(name: str, members: Iterable[ClientModel], description: str) -> Any:
+    types = reduce(or_, dict.fromkeys(member.type for member in members))
+    return Annotated[types, strawberry.union(name, description=description)]

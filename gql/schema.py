@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import strawberry
 from graphql import ExecutionResult, GraphQLError, GraphQLObjectType, GraphQLSchema, Undefined
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types import ExecutionContext
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
@@ -20,10 +20,19 @@ from gql.kinds import Kinds
 from gql.limits import Limits
 from gql.mutations import Mutation
 from gql.queries import Query
-from gql.scalars import DATETIME
+from gql.scalars import SCALARS
 from gql.subscriptions import Subscription
 from gql.types import Task
 from taskql.registry import Registry
+
+
+class OperationExecutor(StrawberryGraphQLCoreExecutionContext):
+    """Executes one operation, or one event of a subscription, each with a context of its own."""
+
+    def execute_operation(self, serially: bool | None = None) -> Any:
+        if self.context_value is not None:  # as for introspection
+            self.context_value = self.context_value.for_operation()
+        return super().execute_operation(serially)
 
 
 class Schema(strawberry.Schema):
@@ -38,9 +47,8 @@ class Schema(strawberry.Schema):
             subscription=Subscription,
             types=[Task, DeadLetter],
             extensions=[PreparedDocument],
-            config=StrawberryConfig(
-                info_class=Info, scalar_map={datetime: DATETIME}, default_resolver=read_field
-            ),
+            execution_context_class=OperationExecutor,
+            config=StrawberryConfig(info_class=Info, scalar_map=SCALARS, default_resolver=read_field),
         )
         drop_null_defaults(self._schema)
         self.documents = Documents(self._schema, limits, trusted)

@@ -10,7 +10,9 @@ from typing import Any
 
 import strawberry
 
+from gql.context import Info
 from gql.enums import AttemptOutcome, TaskPriority, TaskStatus
+from gql.scalars import Url
 from taskql import task as values
 
 
@@ -59,6 +61,10 @@ def is_terminal(root: strawberry.Parent[values.Task]) -> bool:
     return root.status.is_terminal
 
 
+def result_url(root: strawberry.Parent[values.Task], info: Info) -> Any:
+    return None if root.result_location is None else info.results.url(root.result_location)
+
+
 @strawberry.type(description="A piece of work that TaskQL keeps until it is COMPLETED, FAILED or CANCELLED.")
 class Task(Node):
     owner: str = strawberry.field(
@@ -93,6 +99,14 @@ class Task(Node):
     attempts: list[TaskAttempt] = strawberry.field(description="The last 20, oldest first.")
     progress: TaskProgress | None = strawberry.field(
         description="What the latest attempt last reported; null if it never did."
+    )
+    result_url: Url | None = strawberry.field(
+        resolver=result_url,
+        description=(
+            "Where anybody can fetch the result's document for the next five minutes: JSON with `kind`, "
+            "`input`, `result` and `processedAt`. Null where there is none: small results are in `result` "
+            "alone, unless the deployment keeps documents of all."
+        ),
     )
     failure: TaskFailure | None = strawberry.field(description="Why it FAILED; null in every other status.")
     run_at: datetime | None = strawberry.field(

@@ -3,5 +3,7 @@
 from taskql.context import TaskContext
 from taskql.errors import Permanent, Retryable
 from taskql.handler import handler
+from taskql.lifespan import lifespan
+from taskql.shapes import BigInt
 
-__all__ = ["Permanent", "Retryable", "TaskContext", "handler"]
+__all__ = ["BigInt", "Permanent", "Retryable", "TaskContext", "handler", "lifespan"]

@@ -1,10 +1,11 @@
-"""The command line: `python -m taskql migrate | schema | dev | verify | token`.
+"""The command line: `python -m taskql migrate | schema | check-deploy | dev | verify | token`.
 
 What a user can do wrong ends in one clear line and exit code 1 or 2, never in a traceback. Each command
 imports what it needs itself, so that none waits for another's libraries.
 """
 
 import argparse
+import inspect
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ MOST_CONSUMERS = 64
 MOST_HOURS = 24 * 366
 SCOPES = "tasks:read tasks:write"
 """What a token is for that says nothing else."""
+UNCHECKED = 2
+"""The exit code of a check that could not be made."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
@@ -46,6 +49,32 @@ def migrate(options: argparse.Namespace) -> int:
 def schema(options: argparse.Namespace) -> int:
     """Print the GraphQL schema. It is the API's, which taskql does not import: so a process is asked."""
     return subprocess.run([sys.executable, "-m", "gql", "--print-schema"], check=False).returncode
+
+
+def check_deploy(options: argparse.Namespace) -> int:
+    """Tell what would break if the handlers of this environment met what DATABASE_URL stores.
+
+    Looks at every task that is not terminal and at a sample of the newest results, and changes nothing.
+    It needs DATABASE_URL, and TASK_HANDLERS where handlers are named there. Exit code 0: nothing would
+    break; 1: what would is listed; 2: it could not be checked.
+    """
+    from taskql import bootstrap
+    from taskql.errors import HandlerRefused, StartupError, Unavailable
+    from taskql.settings import load_database_settings
+
+    try:
+        report = bootstrap.check_deploy(load_database_settings(), show_progress)
+    except (HandlerRefused, StartupError, Unavailable) as error:
+        return failed(f"the deployment can't be checked: {error}", UNCHECKED)
+    print(*report.lines(), sep="\n")
+    return 1 if report.findings else 0
+
+
+def show_progress(done: int, total: int) -> None:
+    """On a terminal, one line that changes; it is gone when all is done."""
+    if sys.stderr.isatty():
+        line = f"looked at {done} of {total} waiting tasks" if done < total else ""
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def dev(options: argparse.Namespace) -> int:
@@ -98,9 +127,10 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(prog="python -m taskql", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     options = {dev: add_dev_options, verify: add_verify_options, token: add_token_options}
-    for command in (migrate, schema, dev, verify, token):
-        summary = (command.__doc__ or "").splitlines()[0]
-        sub = commands.add_parser(command.__name__, help=summary, description=summary)
+    for command in (migrate, schema, check_deploy, dev, verify, token):
+        summary, *more = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+        name = command.__name__.replace("_", "-")
+        sub = commands.add_parser(name, help=summary, description=" ".join([summary, *more]))
         sub.set_defaults(command=command)
         if command in options:
             options[command](sub)
@@ -156,9 +186,9 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def failed(message: str) -> int:
+def failed(message: str, code: int = 1) -> int:
     print(f"TaskQL: {message}", file=sys.stderr)
-    return 1
+    return code
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The one place where adapters are opened and handed to those who need them."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -8,11 +9,15 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskql.adapters import postgres, redis, sqs
+from taskql import deploy_check
+from taskql.adapters import postgres, redis, s3, sqs
+from taskql.deploy_check import Progress, Report
+from taskql.errors import Denied, StartupError, Unavailable
+from taskql.lifespan import opened
+from taskql.policy import Policy
 from taskql.ports import (
     DeadLetterStore,
     Dispatch,
-    DispatchStore,
     EventSink,
     EventSource,
     LeaseStore,
@@ -21,21 +26,27 @@ from taskql.ports import (
     Outbox,
     QueueStore,
     RateLimiter,
+    ResultStore,
     SecretStore,
     SnapshotCache,
 )
 from taskql.queues import Queue
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
-from taskql.settings import Settings
+from taskql.settings import DatabaseSettings, Settings
 from taskql.startup import Need, Ping, wait_until_ready
-from taskql.upkeep import Upkeep
+from taskql.upkeep import ResultSweeper, Upkeep
 
 LAMBDA_CONNECTIONS = 4
 """To PostgreSQL, of one container: hundreds of them may run at once, each with a few tasks."""
 
 LAMBDA_PATIENCE = timedelta(seconds=5)
 """How long an invocation waits for PostgreSQL when it opens; then its messages go back and come again."""
+
+CHECK_PATIENCE = timedelta(seconds=5)
+"""How long checking a deployment waits for PostgreSQL."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,24 +58,28 @@ class ApiServices:
     dead_letters: DeadLetterStore
     queues: QueueStore
     secrets: SecretStore
+    results: ResultStore | None
     pings: Mapping[str, Ping]
     rates: RateLimiter | None = None
     """Where requests are limited."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkerServices:
-    """What a consumer process works with."""
+    """What a consumer process works with. `resources` are what the handlers' lifespans yield."""
 
     registry: Registry
     leases: LeaseStore
     receiver: MessageReceiver
     events: EventSink
     outbox: Outbox
+    results: ResultStore | None
     raise_watermark: Callable[[Queue, datetime], Awaitable[None]]
+    policy: Policy
+    resources: Mapping[type, object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LambdaServices(WorkerServices):
     """What a container of Lambda works with. `flush` waits until the events are on their way."""
 
@@ -95,11 +110,12 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         open_snapshots(settings, events) as snapshots,
         open_rates(settings) as rates,
         open_sender(settings) as sender,
+        open_results(settings) as results,
     ):
         store = postgres.PostgresTasks(engine)
         await wait_until_ready(settings.patience, postgresql(store))
         await postgres.refuse_unmigrated(engine)
-        upkeep = open_upkeep(settings, postgres.PostgresDispatch(engine), sender, events)
+        upkeep = open_upkeep(settings, engine, sender, events, results)
         async with upkeep.running():
             yield ApiServices(
                 service=TaskService(
@@ -115,7 +131,9 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 dead_letters=postgres.PostgresDeadLetters(engine),
                 queues=postgres.PostgresQueues(engine),
                 secrets=postgres.PostgresSecrets(engine),
-                pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping},
+                results=results,
+                pings={"postgresql": store.ping, "redis": events.ping, "sqs": sender.ping}
+                | ({"s3": results.ping} if results else {}),
                 rates=rates,
             )
 
@@ -134,6 +152,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
             endpoint_url=settings.aws_endpoint_url,
             region=settings.aws_region,
         ) as receiver,
+        open_results(settings) as results,
     ):
         store = postgres.PostgresTasks(engine)
         await wait_until_ready(
@@ -142,16 +161,19 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
             Need("SQS", "the SQS_*_URL or AWS_ENDPOINT_URL", receiver.ping),
         )
         await postgres.refuse_unmigrated(engine)
-        dispatch = postgres.PostgresDispatch(engine)
-        upkeep = open_upkeep(settings, dispatch, sender, events)
-        async with upkeep.running():
+        await refuse_denied(results)
+        upkeep = open_upkeep(settings, engine, sender, events, results)
+        async with opened(registry.lifespans, settings.patience) as resources, upkeep.running():
             yield WorkerServices(
                 registry=registry,
-                leases=postgres.PostgresLeases(engine),
+                leases=postgres.PostgresLeases(engine, settings.unknown_kind_patience),
                 receiver=receiver,
                 events=events,
                 outbox=upkeep.relay,
-                raise_watermark=dispatch.raise_watermark,
+                results=results,
+                raise_watermark=postgres.PostgresDispatch(engine).raise_watermark,
+                policy=settings.policy,
+                resources=resources,
             )
 
 
@@ -170,20 +192,25 @@ async def open_lambda(settings: Settings) -> AsyncIterator[LambdaServices]:
             endpoint_url=settings.aws_endpoint_url,
             region=settings.aws_region,
         ) as receiver,
+        open_results(settings) as results,
     ):
         await wait_until_ready(
             min(settings.patience, LAMBDA_PATIENCE), postgresql(postgres.PostgresTasks(engine))
         )
         await postgres.refuse_unmigrated(engine)
-        yield LambdaServices(
-            registry=registry,
-            leases=postgres.PostgresLeases(engine),
-            receiver=receiver,
-            events=events,
-            outbox=NoRelay(),
-            raise_watermark=postgres.PostgresDispatch(engine).raise_watermark,
-            flush=events.flush,
-        )
+        async with opened(registry.lifespans, settings.patience) as resources:
+            yield LambdaServices(
+                registry=registry,
+                leases=postgres.PostgresLeases(engine, settings.unknown_kind_patience),
+                receiver=receiver,
+                events=events,
+                outbox=NoRelay(),
+                results=results,
+                raise_watermark=postgres.PostgresDispatch(engine).raise_watermark,
+                flush=events.flush,
+                policy=settings.policy,
+                resources=resources,
+            )
 
 
 def migrate(settings: Settings) -> str:
@@ -206,10 +233,33 @@ async def open_replica(settings: Settings) -> AsyncIterator[AsyncEngine | None]:
         yield engine
 
 
+def check_deploy(settings: DatabaseSettings, progress: Progress) -> Report:
+    """Hold the handlers of this environment against what is stored."""
+    registry = load_registry(settings.handler_modules)
+
+    async def run() -> Report:
+        async with postgres.open_engine(settings.database_url, 2) as engine:
+            await wait_until_ready(CHECK_PATIENCE, postgresql(postgres.PostgresTasks(engine)))
+            return await deploy_check.check_deploy(registry, postgres.PostgresBacklog(engine), progress)
+
+    return asyncio.run(run())
+
+
 def open_upkeep(
-    settings: Settings, dispatch: DispatchStore, sender: MessageSender, events: EventSink
+    settings: Settings,
+    engine: AsyncEngine,
+    sender: MessageSender,
+    events: EventSink,
+    results: ResultStore | None,
 ) -> Upkeep:
-    return Upkeep(dispatch, sender, events, settings.resend_margin, settings.retention)
+    return Upkeep(
+        postgres.PostgresDispatch(engine),
+        sender,
+        events,
+        settings.resend_margin,
+        settings.retention,
+        ResultSweeper(postgres.PostgresDiscarded(engine), results),
+    )
 
 
 def open_events(settings: Settings) -> redis.RedisEventSink:
@@ -236,6 +286,29 @@ async def open_rates(settings: Settings) -> AsyncIterator[RateLimiter | None]:
         settings.redis_url, settings.taskql_rate_limit, settings.rate_burst
     ) as buckets:
         yield buckets
+
+
+@asynccontextmanager
+async def open_results(settings: Settings) -> AsyncIterator[ResultStore | None]:
+    """Where large results go; None for a deployment that has none."""
+    if settings.results_bucket is None:
+        yield None
+        return
+    async with s3.open_results(
+        settings.results_bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region
+    ) as results:
+        yield results
+
+
+async def refuse_denied(results: ResultStore | None) -> None:
+    """A bucket that can't be used is named before a result is lost to it; an outage will pass."""
+    try:
+        if results is not None:
+            await results.ping()
+    except Denied as error:
+        raise StartupError(f"{error} Check RESULTS_BUCKET.") from error
+    except Unavailable as error:
+        log.warning("large results have to wait: %s", error)
 
 
 def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender]:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from taskql.errors import InputIssue, InvalidInput
 from taskql.queues import TaskPriority
@@ -28,7 +29,8 @@ class CreateRequest:
     """A client's wish for a task.
 
     `kind` and `work` name the handler and its input (by the model's own field names); `sent` is the request
-    as the client sent it, before any default: what an idempotency key is held against.
+    as the client sent it, before any default: what an idempotency key is held against. A handler's wish names
+    its `id`.
     """
 
     title: str
@@ -42,22 +44,12 @@ class CreateRequest:
     ordering_key: str | None = None
     tags: Sequence[str] = ()
     sent: JSON = None
+    id: UUID | None = None
 
 
 def checked(owner: str, request: CreateRequest, registry: Registry) -> NewTask:
     """The request as a task to be stored, every field checked but for its times."""
-    issues: list[InputIssue] = []
-    title = request.title.strip()
-    issues += text_issues("title", title, 1, MAX_TITLE_CHARS)
-    if request.description is not None:
-        issues += text_issues("description", request.description, 0, MAX_DESCRIPTION_CHARS)
-    if request.idempotency_key is not None:
-        issues += text_issues("idempotency_key", request.idempotency_key, 1, MAX_IDEMPOTENCY_KEY_CHARS)
-    if request.ordering_key is not None:
-        issues += text_issues("ordering_key", request.ordering_key, 1, MAX_ORDERING_KEY_CHARS)
-        if request.priority is not TaskPriority.NORMAL:
-            issues.append((("priority",), f"is {request.priority}; with an orderingKey it must be NORMAL"))
-    issues += tag_issues(request.tags)
+    issues = field_issues(request)
     handler = registry[request.kind]
     stored: JSON = {}
     try:
@@ -70,7 +62,7 @@ def checked(owner: str, request: CreateRequest, registry: Registry) -> NewTask:
     return NewTask(
         owner=owner,
         kind=request.kind,
-        title=title,
+        title=request.title.strip(),
         description=request.description,
         input=stored,
         max_attempts=handler.max_attempts,
@@ -81,7 +73,22 @@ def checked(owner: str, request: CreateRequest, registry: Registry) -> NewTask:
         expires_at=request.expires_at,
         idempotency_key=request.idempotency_key,
         request_hash=request_hash(request.sent) if request.idempotency_key is not None else None,
+        id=request.id,
     )
+
+
+def field_issues(request: CreateRequest) -> list[InputIssue]:
+    """What is wrong with a request, whatever its kind: all but its input and its times."""
+    issues = text_issues("title", request.title.strip(), 1, MAX_TITLE_CHARS)
+    if request.description is not None:
+        issues += text_issues("description", request.description, 0, MAX_DESCRIPTION_CHARS)
+    if request.idempotency_key is not None:
+        issues += text_issues("idempotency_key", request.idempotency_key, 1, MAX_IDEMPOTENCY_KEY_CHARS)
+    if request.ordering_key is not None:
+        issues += text_issues("ordering_key", request.ordering_key, 1, MAX_ORDERING_KEY_CHARS)
+        if request.priority is not TaskPriority.NORMAL:
+            issues.append((("priority",), f"is {request.priority}; with an orderingKey it must be NORMAL"))
+    return issues + tag_issues(request.tags)
 
 
 def text_issues(field: str, text: str, least: int, most: int) -> list[InputIssue]:

@@ -17,6 +17,8 @@ class Retryable(TaskQLError):
     The text is shown to the task's owner.
     """
 
+    after: timedelta | None = None
+
     def __init__(self, message: str = "", *, after: timedelta | None = None) -> None:
         super().__init__(message)
         self.after = after
@@ -56,6 +58,10 @@ class NotFinished(Refusal):
 
 class NotFound(Refusal):
     """What was asked for is not there, or is somebody else's: a client can't tell the two apart."""
+
+
+class TooLarge(TaskQLError):
+    """What was asked for has more bytes than may be sent or held at once."""
 
 
 class InvalidInput(TaskQLError):

@@ -6,25 +6,27 @@ collects the declarations from modules at start-up.
 
 import inspect
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Never, NoReturn, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic.errors import PydanticUserError
 
 from taskql.context import TaskContext
-from taskql.errors import HandlerRefused, InvalidInput
-from taskql.retry import BadResult, ResultTooLarge
-from taskql.storable import UNSTORABLE_TEXT, json_size, unstorable
+from taskql.errors import HandlerRefused
+from taskql.failures import check
+from taskql.policy import MAX_STORED_RESULT_BYTES
+from taskql.retry import BadResult
+from taskql.shapes import Inexpressible, Input, Output
 from taskql.task import JSON
 
 DEFAULT_MAX_ATTEMPTS = 3
 MAX_MAX_ATTEMPTS = 100
 DEFAULT_TIMEOUT = timedelta(minutes=5)
 MAX_TIMEOUT = timedelta(hours=11)
-MAX_RESULT_BYTES = 64 * 1024
+MAX_RESULT_BYTES = MAX_STORED_RESULT_BYTES
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 KIND_NAME = re.compile(r"[a-z][A-Za-z0-9]{0,63}")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,22 +37,26 @@ _DECLARATION = "__taskql_handler__"
 class Handler:
     """A kind: its function, its models and its rules.
 
-    `input_model` and `result_model` are the function's own annotations: pydantic models or dataclasses, or
-    None where it takes no input, or never returns.
+    `input_model` and `result_model` are the function's own annotations, or None: the one where it takes no
+    input, the other where it never returns. Raises Inexpressible where clients can't be shown one of them.
     """
 
     kind: str
     function: Callable[..., Any]
-    input_model: type | None
-    result_model: type | None
+    input_model: Any
+    result_model: Any
     max_attempts: int
     timeout: timedelta
     process: bool
     failures: tuple[type[Exception], ...] = ()
+    input: Input | None = field(init=False)
+    output: Output | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_input", TypeAdapter(self.input_model or dict[str, Any]))
-        object.__setattr__(self, "_result", TypeAdapter(self.result_model or Any))
+        takes = None if self.input_model is None else Input(self.input_model)
+        gives = None if self.result_model is None else Output(self.result_model)
+        object.__setattr__(self, "input", takes)
+        object.__setattr__(self, "output", gives)
 
     @property
     def description(self) -> str | None:
@@ -67,43 +73,21 @@ class Handler:
 
     def parse(self, data: JSON) -> Any:
         """`data` as the handler's input model. Raises InvalidInput with a path for each wrong place."""
-        try:
-            return self._input.validate_python(data)  # type: ignore[attr-defined]
-        except ValidationError as error:
-            raise InvalidInput(
-                *((tuple(map(str, issue["loc"])), issue["msg"]) for issue in error.errors())
-            ) from None
+        return data if self.input is None else self.input.parse(data)
 
-    def stored(self, data: JSON) -> JSON:
-        """`data` checked and completed with defaults, as the JSON that is stored for the task."""
-        if self.input_model is None:
-            return {}
-        parsed = self.parse(data)
-        try:
-            return self._input.dump_python(parsed, mode="json")  # type: ignore[attr-defined]
-        except UnicodeEncodeError:  # half of a surrogate pair in the key of a dict
-            raise InvalidInput(((), UNSTORABLE_TEXT)) from None
+    def stored(self, data: Any) -> JSON:
+        """`data`, JSON or the model itself, checked and completed with defaults, as JSON to be stored."""
+        return {} if self.input is None else self.input.stored(data)
 
     def arguments(self, data: JSON, context: TaskContext) -> tuple[Any, ...]:
         """What the function is called with, from the stored input."""
-        return (context,) if self.input_model is None else (self.parse(data), context)
+        return (context,) if self.input is None else (self.input.parse(data), context)
 
-    def result(self, value: Any) -> JSON:
-        """What the function returned, as JSON. Raises BadResult where it can't be stored."""
-        if self.result_model is None:
+    def result(self, value: Any, max_bytes: int = MAX_STORED_RESULT_BYTES) -> JSON:
+        """What the function returned, as JSON. Raises BadResult where it can't be stored or shown."""
+        if self.output is None:
             raise BadResult("The handler declares that it never returns, yet it did.")
-        try:
-            checked = self._result.validate_python(value)  # type: ignore[attr-defined]
-            result = self._result.dump_python(checked, mode="json", warnings="error")  # type: ignore[attr-defined]
-        except UnicodeEncodeError as error:
-            raise BadResult(f"The result can't be stored: it {UNSTORABLE_TEXT}.") from error
-        except (ValidationError, PydanticSerializationError) as error:
-            raise BadResult(f"The result is not what the handler declares: {reason(error)}.") from error
-        for path, why in unstorable(result):
-            raise BadResult(f"The result can't be stored: {'.'.join(path) or 'it'} {why}.")
-        if (size := json_size(result)) > MAX_RESULT_BYTES:
-            raise ResultTooLarge(f"The result has {size} bytes as JSON; the most is {MAX_RESULT_BYTES}.")
-        return result
+        return self.output.json(value, max_bytes)
 
 
 def handler(
@@ -112,20 +96,27 @@ def handler(
     max_attempts: int = DEFAULT_MAX_ATTEMPTS,
     timeout: timedelta = DEFAULT_TIMEOUT,
     process: bool = False,
+    failures: Sequence[type[Exception]] = (),
 ) -> Callable[[F], F]:
     """Make a function the handler of `kind`.
 
-    The function takes its input model and a `TaskContext`, or the context alone, and returns its result
-    model (`Never` if all it does is raise). A plain `def` runs in a thread, which nothing can stop; with
-    `process` it runs in a process of its own, which is killed when its time is over or its task is
-    cancelled, and may crash alone. `max_attempts` counts executions, `timeout` bounds each of them (at most
-    11 hours).
+    The function takes its input model and a `TaskContext`, or the context alone, and returns its result: a
+    model, one of several, or any other value that clients can be shown (`None` if there is nothing to tell,
+    `Never` if all it does is raise). A plain `def` runs in a thread, which nothing can stop; with `process`
+    it runs in a process of its own, which is killed when its time is over or its task is cancelled, and may
+    crash alone. `max_attempts` counts executions, `timeout` bounds each of them (at most 11 hours).
+    `failures` are exceptions whose fields clients may read.
     """
     if not isinstance(kind, str):
         raise HandlerRefused(f'{kind!r}: name its kind: @handler("doThis"), not @handler alone.')
 
     def declare(function: F) -> F:
-        setattr(function, _DECLARATION, _declaration(kind, function, max_attempts, timeout, process))
+        try:
+            found = declaration(kind, function, max_attempts, timeout, process, failures)
+        except (Inexpressible, PydanticUserError) as error:
+            where = f"{function.__module__}.{function.__qualname__} (kind {kind!r})"
+            raise HandlerRefused(f"{where}: {error}.") from error
+        setattr(function, _DECLARATION, found)
         return function
 
     return declare
@@ -141,59 +132,78 @@ def is_importable(function: Callable[..., Any]) -> bool:
     return "<" not in function.__qualname__
 
 
-def _declaration(
-    kind: str, function: Callable[..., Any], max_attempts: int, timeout: timedelta, process: bool
+def declaration(
+    kind: str,
+    function: Callable[..., Any],
+    max_attempts: int,
+    timeout: timedelta,
+    process: bool,
+    failures: Sequence[type[Exception]],
 ) -> Handler:
-    def refuse(why: str) -> HandlerRefused:
-        return HandlerRefused(f"{function.__module__}.{function.__qualname__} (kind {kind!r}): {why}")
-
+    """What is declared, checked. Raises Inexpressible."""
     if not KIND_NAME.fullmatch(kind):
-        raise refuse("a kind is a camelCase GraphQL name of at most 64 letters and digits, like 'sendEmail'.")
+        raise Inexpressible(
+            "a kind is a camelCase GraphQL name of at most 64 letters and digits, like 'sendEmail'"
+        )
     if not 1 <= max_attempts <= MAX_MAX_ATTEMPTS:
-        raise refuse(f"max_attempts is {max_attempts}; choose 1 to {MAX_MAX_ATTEMPTS}.")
+        raise Inexpressible(f"max_attempts is {max_attempts}; choose 1 to {MAX_MAX_ATTEMPTS}")
     if not timedelta(0) < timeout <= MAX_TIMEOUT:
-        raise refuse(f"timeout is {timeout}; choose more than nothing and at most {MAX_TIMEOUT}.")
+        raise Inexpressible(f"timeout is {timeout}; choose more than nothing and at most {MAX_TIMEOUT}")
     if process and not is_importable(function):
-        raise refuse(
+        raise Inexpressible(
             "a process of its own can't import a nested function or a lambda; define it at the top of its "
-            "module, or leave out process=True."
+            "module, or leave out process=True"
         )
-    try:
-        hints = get_type_hints(function)
-    except Exception as error:
-        raise refuse(
-            f"its annotations can't be read ({error}); define the models at the top of the module."
-        ) from error
-    parameters = list(inspect.signature(function).parameters.values())
-    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    types = [hints.get(p.name) for p in parameters]
-    if (
-        len(types) not in (1, 2)
-        or types[-1] is not TaskContext
-        or any(p.kind not in plain for p in parameters)
-    ):
-        raise refuse(
-            "its parameters are (work: YourInput, task: TaskContext), or (task: TaskContext) alone, "
-            "all annotated."
-        )
-    if types[0] is None:
-        raise refuse(f"parameter {parameters[0].name!r} has no annotation; annotate it with a model.")
-    never_returns = hints.get("return") in (Never, NoReturn)
-    if not never_returns and not isinstance(hints.get("return"), type):
-        raise refuse("it has no return annotation that is a model; add `-> YourResult`.")
+    input_model, result_model = models_of(function)
     return Handler(
         kind=kind,
         function=function,
-        input_model=types[0] if len(types) == 2 else None,
-        result_model=None if never_returns else hints["return"],
+        input_model=input_model,
+        result_model=result_model,
         max_attempts=max_attempts,
         timeout=timeout,
         process=process,
+        failures=checked(failures),
     )
 
 
-def reason(error: Exception) -> str:
-    """A short account of a validation error, without the value that was refused."""
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:3])
-    return str(error) or type(error).__name__
+def checked(failures: Sequence[type[Exception]]) -> tuple[type[Exception], ...]:
+    try:
+        return check(failures)
+    except ValueError as error:
+        raise Inexpressible(str(error)) from error
+
+
+def models_of(function: Callable[..., Any]) -> tuple[Any, Any]:
+    """The annotations of a function's input and its result; None for none of it. Raises Inexpressible."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise Inexpressible(
+            f"its annotations can't be read ({error}); define the models at the top of the module"
+        ) from error
+    parameters = list(inspect.signature(function).parameters.values())
+    types = [hints.get(parameter.name) for parameter in parameters]
+    if why := misfit(parameters, types):
+        raise Inexpressible(
+            f"{why}; its parameters are (work: YourInput, task: TaskContext), or (task: TaskContext) alone"
+        )
+    if "return" not in hints:
+        raise Inexpressible("it has no return annotation; add `-> YourResult`, or `-> None` if it has none")
+    never_returns = hints["return"] in (Never, NoReturn)
+    return types[0] if len(types) == 2 else None, None if never_returns else hints["return"]
+
+
+def misfit(parameters: Sequence[inspect.Parameter], types: Sequence[Any]) -> str | None:
+    """Why a function can't be called with its input and a context, if that is so."""
+    for parameter, type_ in zip(parameters, types, strict=True):
+        if parameter.kind not in POSITIONAL:
+            name = str(parameter.replace(annotation=inspect.Parameter.empty))
+            return f"parameter {name!r} is not given by its place"
+        if type_ is None:
+            return f"parameter {parameter.name!r} has no annotation"
+    if len(types) not in (1, 2):
+        return f"it has {len(types)} parameters"
+    if types[-1] is not TaskContext:
+        return f"parameter {parameters[-1].name!r} is no TaskContext"
+    return None

@@ -54,6 +54,7 @@ TRANSITIONS = (
     Transition("release", TaskStatus.PROCESSING, TaskStatus.PENDING),
     Transition("rescue", TaskStatus.PROCESSING, TaskStatus.PENDING),
     Transition("expire", TaskStatus.PENDING, TaskStatus.FAILED),
+    Transition("give_up", TaskStatus.PENDING, TaskStatus.FAILED),
     Transition("cancel", TaskStatus.PENDING, TaskStatus.CANCELLED),
     Transition("cancel", TaskStatus.PROCESSING, TaskStatus.CANCELLED),
     Transition("redrive", TaskStatus.FAILED, TaskStatus.PENDING),

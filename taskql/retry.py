@@ -1,11 +1,12 @@
 """Retry policy: pure. No clock is read here, and chance comes in as an argument."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import timedelta
 
 from taskql.errors import InvalidInput, Permanent, Retryable, TaskQLError
+from taskql.failures import class_name, declared_class, declared_failure, readable, text_of
 from taskql.outcome import Failed, Retry
-from taskql.storable import storable
 from taskql.task import MAX_FAILURE_CHARS, Failure
 
 BACKOFF_BASE = timedelta(seconds=1)
@@ -40,8 +41,20 @@ class ResultTooLarge(BadResult):
     """What the handler returned is more than we keep."""
 
 
-def describe(error: BaseException) -> Failure:
-    """The failure that a client may see: the text of our own exceptions, the class name of any other."""
+class BadFollowUp(ValueError):
+    """A handler asked for a task that can't be created; the text says why."""
+
+
+def describe(
+    error: BaseException, declared: Collection[type[BaseException]] = (), *, expose: bool = False
+) -> Failure:
+    """The failure that a client may see of an attempt that `error` ended.
+
+    The text of our own exceptions and the fields of the `declared` ones are shown; of any other the name of
+    its class, and its text only where the deployment wants to `expose` it.
+    """
+    if found := declared_class(error, declared):
+        return declared_failure(error, found)
     match error:
         case Permanent():
             return Failure("PERMANENT", shown(error), retryable=False)
@@ -60,27 +73,38 @@ def describe(error: BaseException) -> Failure:
             return Failure("RESULT_TOO_LARGE", shown(error), retryable=False)
         case BadResult():
             return Failure("INVALID_RESULT", shown(error), retryable=False)
+        case BadFollowUp():
+            return Failure("INVALID_FOLLOW_UP", shown(error), retryable=False)
         case _:
-            return Failure("EXCEPTION", f"The handler raised {type(error).__name__}.", retryable=True)
+            message = exposed(error) if expose else f"The handler raised {class_name(error)}."
+            return Failure("EXCEPTION", readable(message), retryable=True)
 
 
 def shown(error: BaseException) -> str:
-    """An exception's text as PostgreSQL can hold it and a client may read it."""
-    try:
-        text = str(error)
-    except Exception:  # a handler's own class may not know how to say it
-        text = ""
-    return storable(text)[:MAX_FAILURE_CHARS] or type(error).__name__
+    """An exception's text as PostgreSQL can hold it and a client may read it; its name if it has no text."""
+    return readable(text_of(error)) or class_name(error)
+
+
+def exposed(error: BaseException) -> str:
+    """`KeyError: 'x'`, as Python's own tracebacks end."""
+    text = text_of(error)
+    return f"{class_name(error)}: {text}" if text else class_name(error)
 
 
 def plan_retry(
-    tries: int, max_tries: int, error: BaseException, jitter: Callable[[], float]
+    tries: int,
+    max_tries: int,
+    error: BaseException,
+    jitter: Callable[[], float],
+    declared: Collection[type[BaseException]] = (),
+    *,
+    expose: bool = False,
 ) -> Retry | Failed:
     """Whether and when to run the task again after `error` ended the latest of `tries`.
 
     `jitter` gives a float in [0, 1): the share of the full back-off that is waited.
     """
-    failure = describe(error)
+    failure = describe(error, declared, expose=expose)
     if not failure.retryable:
         return Failed(failure)
     if tries >= max_tries:
@@ -91,15 +115,15 @@ def plan_retry(
 
 def delay_asked(error: BaseException) -> timedelta | None:
     """How long the handler itself wants to wait for the next attempt, within bounds."""
-    if not isinstance(error, Retryable | RaisedElsewhere) or error.after is None:
-        return None
+    if not isinstance(error, Retryable | RaisedElsewhere) or not isinstance(error.after, timedelta):
+        return None  # a declared failure may have a field of that name
     return min(max(error.after, timedelta(0)), MAX_RETRY_DELAY)
 
 
 def exhausted(failure: Failure) -> Failure:
     """The last attempt's failure as the task's own: ordinary exceptions become ATTEMPTS_EXHAUSTED."""
     code = "ATTEMPTS_EXHAUSTED" if failure.code in ("EXCEPTION", "RETRYABLE") else failure.code
-    return Failure(code, failure.message, retryable=True)
+    return replace(failure, code=code)
 
 
 def backoff(tries: int) -> timedelta:

@@ -1,12 +1,13 @@
 """What clients can ask of TaskQL, free of any protocol: checks, one transaction, then the notices."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 from taskql.creation import CreateRequest, checked, time_issues
 from taskql.errors import AlreadyFinished, InvalidInput, NotFinished, NotFound, NotRetryable
 from taskql.listing import Page, PageRequest, TaskFilter
+from taskql.notices import tell
 from taskql.ports import (
     Created,
     Creation,
@@ -63,7 +64,7 @@ class TaskService:
         wanted = [outcome for outcome in outcomes if isinstance(outcome, NewTask)]
         creations = iter(await self._store.create(wanted) if wanted else ())
         answers = [next(creations) if isinstance(each, NewTask) else each for each in outcomes]
-        self._tell(answer for answer in answers if isinstance(answer, Created))
+        tell((answer for answer in answers if isinstance(answer, Created)), self._outbox, self._events)
         return answers
 
     async def _accepted(self, owner: str, request: CreateRequest) -> NewTask | Creation | InvalidInput:
@@ -117,17 +118,8 @@ class TaskService:
 
     async def _revive(self, owner: str | None, ids: Collection[UUID]) -> list[Revived]:
         revived = await self._control.retry(owner, ids, self.registry.max_attempts)
-        self._tell(revived)
+        tell(revived, self._outbox, self._events)
         return revived
-
-    def _tell(self, stored: Iterable[Created | Revived]) -> None:
-        """Have what is stored sent, and known to its watchers."""
-        found = list(stored)
-        self._outbox.offer([each.dispatch for each in found if each.dispatch is not None])
-        if groups := {group for each in found if (group := each.task.ordering_group) is not None}:
-            self._outbox.wake(groups)
-        for each in found:
-            self._events.publish(each.task)
 
     async def _existing(self, owner: str | None, task_id: UUID) -> Task:
         """As it is stored, so that a refusal tells what it was refused for."""

@@ -16,6 +16,7 @@ from taskql.access import AccessSettings
 from taskql.errors import StartupError
 from taskql.limits import LimitSettings
 from taskql.logs import LogFormat
+from taskql.policy import MAX_STORED_RESULT_BYTES, Policy
 from taskql.queues import Queue
 
 Some = TypeVar("Some", bound=BaseSettings)
@@ -66,10 +67,15 @@ class HandlerSettings(BaseSettings):
         return comma_separated(self.task_handlers)
 
 
-class Settings(LimitSettings, AccessSettings, HandlerSettings):
-    """Everything that can be set from outside. Durations are in the unit that the name tells."""
+class DatabaseSettings(HandlerSettings):
+    """Where tasks are stored, besides: all that holding the two against each other needs."""
 
     database_url: str = Field(description="PostgreSQL 18: postgresql://user:password@host:port/database")
+
+
+class Settings(LimitSettings, AccessSettings, DatabaseSettings):
+    """Everything that can be set from outside. Durations are in the unit that the name tells."""
+
     database_replica_url: str | None = Field(
         None, description="A streaming replica of it, from which the API reads lists; unset: none"
     )
@@ -91,6 +97,9 @@ class Settings(LimitSettings, AccessSettings, HandlerSettings):
     )
     aws_region: str | None = Field(
         None, description="Region of the queues; the AWS SDK's own settings apply too"
+    )
+    results_bucket: str | None = Field(
+        None, description="S3 bucket for results above 64 KiB; unset, none may be larger"
     )
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
@@ -122,7 +131,10 @@ class Settings(LimitSettings, AccessSettings, HandlerSettings):
         25, ge=0, le=43_200, description="How long a stopping consumer waits for what runs"
     )
     taskql_patience_seconds: float = Field(
-        30, gt=0, le=3600, description="How long a starting process waits for PostgreSQL and SQS"
+        30,
+        gt=0,
+        le=3600,
+        description="How long a starting process waits for PostgreSQL, SQS and each lifespan",
     )
     taskql_retention_days: float | None = Field(
         None,
@@ -133,7 +145,26 @@ class Settings(LimitSettings, AccessSettings, HandlerSettings):
     taskql_database_pool: int = Field(
         10, ge=2, le=500, description="Connections to PostgreSQL of one process, at most"
     )
+    taskql_unknown_kind_seconds: float = Field(
+        900,
+        gt=0,
+        le=2_592_000,
+        description="How long a task may meet only workers that don't know its kind; then it is FAILED",
+    )
+    taskql_expose_errors: Literal["on", "off"] = Field(
+        "off",
+        description="Whether failures show the text of any exception, and not its class alone; on or off",
+    )
 
+    taskql_max_result_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=MAX_STORED_RESULT_BYTES,
+        le=100 * 1024 * 1024,
+        description="The largest result, as JSON; without RESULTS_BUCKET it is 64 KiB",
+    )
+    taskql_results: Literal["large", "all"] = Field(
+        "large", description="Which results go to RESULTS_BUCKET: those above 64 KiB, or all; large or all"
+    )
     taskql_status_cache: Literal["on", "off"] = Field(
         "on",
         description="Whether task(id) is answered from Redis where it can be; on or off, alike everywhere",
@@ -144,7 +175,14 @@ class Settings(LimitSettings, AccessSettings, HandlerSettings):
         description="Origins whose pages may use the API, comma-separated: https://app.example.com; * is all",
     )
 
-    @field_validator("log_level", "taskql_log_format", "taskql_status_cache", mode="before")
+    @field_validator(
+        "log_level",
+        "taskql_expose_errors",
+        "taskql_log_format",
+        "taskql_results",
+        "taskql_status_cache",
+        mode="before",
+    )
     @classmethod
     def _in_lower_case(cls, word: object) -> object:
         return word.lower() if isinstance(word, str) else word
@@ -166,6 +204,23 @@ class Settings(LimitSettings, AccessSettings, HandlerSettings):
                 "the API could create and cancel tasks; name the origins"
             )
         return self
+
+    @model_validator(mode="after")
+    def _all_results_need_a_bucket(self) -> Self:
+        if self.taskql_results == "all" and self.results_bucket is None:
+            raise ValueError("TASKQL_RESULTS=all needs RESULTS_BUCKET, the S3 bucket that they go to")
+        return self
+
+    @property
+    def policy(self) -> Policy:
+        expose_errors = self.taskql_expose_errors == "on"
+        if self.results_bucket is None:
+            return Policy(expose_errors=expose_errors)
+        return Policy(
+            max_result_bytes=self.taskql_max_result_bytes,
+            expose_errors=expose_errors,
+            max_row_bytes=MAX_STORED_RESULT_BYTES if self.taskql_results == "large" else 0,
+        )
 
     @property
     def queue_urls(self) -> dict[Queue, str]:
@@ -215,6 +270,10 @@ class Settings(LimitSettings, AccessSettings, HandlerSettings):
         return timedelta(seconds=self.taskql_patience_seconds)
 
     @property
+    def unknown_kind_patience(self) -> timedelta:
+        return timedelta(seconds=self.taskql_unknown_kind_seconds)
+
+    @property
     def retention(self) -> timedelta | None:
         return None if self.taskql_retention_days is None else timedelta(days=self.taskql_retention_days)
 
@@ -229,23 +288,26 @@ def load_handler_modules() -> list[str]:
     return HandlerSettings().handler_modules  # type: ignore[call-arg]
 
 
+def load_database_settings() -> DatabaseSettings:
+    """The same, and the database."""
+    return loaded(DatabaseSettings)
+
+
 def load_access_settings() -> AccessSettings:
     """What tokens are checked by, for what needs no other setting. Raises StartupError like load_settings."""
     return loaded(AccessSettings)
 
 
 def load_settings() -> Settings:
-    """The settings of this process. Raises StartupError naming each variable that is missing or wrong.
-
-    `.env` adds to the environment itself, so that the AWS SDK finds its own variables there too.
-    """
+    """The settings of this process. Raises StartupError naming each variable that is missing or wrong."""
     return loaded(Settings)
 
 
 def loaded(kind: type[Some]) -> Some:
+    """`.env` adds to the environment itself, so that the AWS SDK finds its own variables there too."""
     load_dotenv(".env")
     try:
-        return kind()  # the fields come from the environment
+        return kind()
     except ValidationError as error:
         raise StartupError("\n".join(map(explain, error.errors()))) from None
 

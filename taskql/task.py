@@ -113,7 +113,7 @@ class NewTask:
     """A task that a client asks for, checked and ready to be stored.
 
     `request_hash` covers what the client sent, before defaults: it tells a repeated request from another one
-    under the same idempotency key.
+    under the same idempotency key. `id` is given where whoever asks has to know it beforehand.
     """
 
     owner: str
@@ -129,6 +129,7 @@ class NewTask:
     expires_at: datetime | None = None
     idempotency_key: str | None = None
     request_hash: bytes | None = None
+    id: UUID | None = None
 
     @property
     def queue(self) -> Queue:

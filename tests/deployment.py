@@ -255,8 +255,12 @@ def kind(queue: str) -> dict[str, str]:
 
 
 def sqs_client(env: Mapping[str, str]) -> Any:
+    return aws_client("sqs", env)
+
+
+def aws_client(service: str, env: Mapping[str, str]) -> Any:
     return boto3.client(
-        "sqs",
+        service,
         endpoint_url=env["AWS_ENDPOINT_URL"],
         region_name=env["AWS_REGION"],
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],

@@ -73,7 +73,9 @@ class OperationError(Exception):
 
 @asynccontextmanager
 async def subscriber(ws_url: str) -> AsyncIterator[Subscriber]:
-    async with connect(ws_url, subprotocols=[Subprotocol("graphql-transport-ws")], open_timeout=60) as socket:
+    async with connect(
+        ws_url, subprotocols=[Subprotocol("graphql-transport-ws")], open_timeout=60, max_size=None
+    ) as socket:
         await socket.send('{"type": "connection_init"}')
         assert json.loads(await socket.recv()) == {"type": "connection_ack"}
         yield Subscriber(socket)

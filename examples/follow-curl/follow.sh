@@ -1,14 +1,20 @@
 #!/bin/sh
-# Create a task and follow it to its end, with curl alone: follow.sh [WORK [TITLE]]
+# Create a task and follow it to its end, with curl alone: follow.sh [WORK [TITLE [RESULT]]]
 #
 #   follow.sh
 #   follow.sh 'reverse: {inputData: "hello"}' 'Turn it round'
 #
-# WORK is what GraphQL takes for `work`. TASKQL_URL is where TaskQL is. Exit code: 0 COMPLETED, 1 anything else.
+# WORK is what GraphQL takes for `work`, RESULT what to select of a kind of your own. TASKQL_URL is where TaskQL is. Exit code: 0 COMPLETED, 1 anything else.
 # No jq: TaskQL writes JSON without spaces and in the order of the fields asked for, which sed can read.
 
 work=${1:-'countdown: {steps: 5}'}
 title=${2:-Followed by curl}
+result=${3:-'
+	... on ProcessResult { said: message }
+	... on ComputeResult { count sum average max min }
+	... on TransformResult { uppercase lowercase wordCount charCount }
+	... on ReverseResult { outputData }
+	... on CountdownResult { steps }'}
 url=${TASKQL_URL:-http://127.0.0.1:8000}/graphql
 lives=30 # how often the stream may be lost
 
@@ -66,16 +72,9 @@ echo "Task $id"
 
 # A stream that ends too early was lost with its API. The next one starts with the task as it is by then.
 while [ "$lives" -gt 0 ]; do
-	end=$(post 'subscription Follow($id: ID!) { taskStatus(id: $id) {
-		status isTerminal progress { message } failure { message }
-		result {
-			... on ProcessResult { said: message }
-			... on ComputeResult { count sum average max min }
-			... on TransformResult { uppercase lowercase wordCount charCount }
-			... on ReverseResult { outputData }
-			... on CountdownResult { steps }
-		}
-	} }' "{\"id\":\"$id\"}" --no-buffer --header 'Accept: text/event-stream' | states)
+	end=$(post "subscription Follow(\$id: ID!) { taskStatus(id: \$id) {
+		status isTerminal progress { message } failure { message } result { $result }
+	} }" "{\"id\":\"$id\"}" --no-buffer --header 'Accept: text/event-stream' | states)
 	case $end in
 	COMPLETED) exit 0 ;;
 	FAILED | CANCELLED) exit 1 ;;

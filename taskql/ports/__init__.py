@@ -4,12 +4,14 @@ Rules for every adapter: `owner` is in the WHERE of every client's request; time
 raises `Unavailable`, and the same call may be made again.
 """
 
+from taskql.ports.backlog import Backlog, Stored
 from taskql.ports.events import EventSink, EventSource, Hearing, SnapshotCache
 from taskql.ports.leases import (
     Claim,
     Claimed,
     Completion,
     Finished,
+    GivenUp,
     LeasedElsewhere,
     LeaseStore,
     NoHandler,
@@ -32,7 +34,7 @@ from taskql.ports.requests import (
     TaskListings,
     TaskStore,
 )
-from taskql.ports.results import ResultStore
+from taskql.ports.results import DiscardedResults, ResultStore
 from taskql.ports.secrets import SecretStore
 from taskql.ports.upkeep import DeadLetter, DeadLetterStore, DispatchStore, QueueFigures, QueueStore
 
@@ -40,6 +42,7 @@ __all__ = [
     "MAX_POLL_SECONDS",
     "SQS_MAX_BATCH",
     "Allowance",
+    "Backlog",
     "Claim",
     "Claimed",
     "Completion",
@@ -48,12 +51,14 @@ __all__ = [
     "Creation",
     "DeadLetter",
     "DeadLetterStore",
+    "DiscardedResults",
     "Dispatch",
     "DispatchStore",
     "EventSink",
     "EventSource",
     "Existing",
     "Finished",
+    "GivenUp",
     "Hearing",
     "LeaseStore",
     "LeasedElsewhere",
@@ -72,6 +77,7 @@ __all__ = [
     "Revived",
     "SecretStore",
     "SnapshotCache",
+    "Stored",
     "TaskControl",
     "TaskListings",
     "TaskStore",

@@ -45,6 +45,13 @@ class NoHandler:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The task is FAILED with UNKNOWN_KIND: for too long it has met only workers that don't know its kind."""
+
+    event: TaskEvent
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """No task has that id: the message is not ours."""
 
@@ -57,7 +64,7 @@ class Completion:
     created: Sequence[Created] = ()
 
 
-Claim = Claimed | Finished | LeasedElsewhere | NotDue | NoHandler | Unknown
+Claim = Claimed | Finished | LeasedElsewhere | NotDue | NoHandler | GivenUp | Unknown
 
 
 class LeaseStore(Protocol):
@@ -68,7 +75,10 @@ class LeaseStore(Protocol):
     """
 
     async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
-        """Begin the next attempt, if the task is pending and due and its kind is one of `kinds`."""
+        """Begin the next attempt, if the task is pending and due and its kind is one of `kinds`.
+
+        A task of another kind waits for another worker, but not for ever; neither counts as an attempt.
+        """
         ...
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:

@@ -15,18 +15,32 @@ class ResultStore(Protocol):
         """Keep the attempt's document; its location."""
         ...
 
-    async def get(self, location: str) -> bytes:
-        """The document there. Raises NotFound where there is none (any more)."""
+    async def get(self, location: str, max_bytes: int) -> bytes:
+        """The document there. Raises NotFound where there is none, or TooLarge, having read none of it."""
         ...
 
     async def url(self, location: str, valid_for: timedelta) -> str:
         """Where anybody may fetch the document, until `valid_for` has passed."""
         ...
 
-    async def forget(self, task_ids: Collection[UUID]) -> None:
-        """Delete all documents of these tasks, those of lost attempts too."""
+    async def forget(self, location: str) -> None:
+        """Delete the document there, and all others of the same task: those of lost attempts."""
         ...
 
     async def drop(self, location: str) -> None:
         """Delete one document: its attempt turned out to be lost."""
+        ...
+
+    async def ping(self) -> None: ...
+
+
+class DiscardedResults(Protocol):
+    """The locations of results whose tasks are gone. Any number of processes may share the work."""
+
+    async def reserve(self, limit: int) -> dict[UUID, str]:
+        """Some of them by their tasks, reserved for the caller for some time, the longest gone first."""
+        ...
+
+    async def remove(self, task_ids: Collection[UUID]) -> None:
+        """Their documents are gone too."""
         ...

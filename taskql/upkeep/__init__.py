@@ -5,6 +5,7 @@ twice is harmless.
 """
 
 from taskql.upkeep.relay import Relay
+from taskql.upkeep.results import ResultSweeper
 from taskql.upkeep.upkeep import Upkeep
 
-__all__ = ["Relay", "Upkeep"]
+__all__ = ["Relay", "ResultSweeper", "Upkeep"]

@@ -9,6 +9,7 @@ from taskql.upkeep.dead_letters import DeadLetterRelay
 from taskql.upkeep.pace import repeating
 from taskql.upkeep.relay import Relay
 from taskql.upkeep.rescuer import Expirer, Rescuer
+from taskql.upkeep.results import ResultSweeper
 from taskql.upkeep.retention import Retention
 from taskql.upkeep.silence import SilentQueues
 
@@ -29,7 +30,8 @@ class Upkeep:
         sender: MessageSender,
         events: EventSink,
         resend_margin: timedelta,
-        retention: timedelta | None = None,
+        retention: timedelta | None,
+        results: ResultSweeper,
     ) -> None:
         self.relay = Relay(store, sender)
         self._store = store
@@ -37,6 +39,7 @@ class Upkeep:
         self._silence = SilentQueues(store, sender, resend_margin)
         self._expirer = Expirer(store, events)
         self._dead_letters = DeadLetterRelay(store, sender)
+        self._results = results
         self._retention = Retention(store, retention) if retention is not None else None
 
     @asynccontextmanager
@@ -57,5 +60,6 @@ class Upkeep:
         yield "expirer", self._expirer.step, EXPIRE_EVERY
         yield "orderings", self._forget_orderings, FORGET_ORDERINGS_EVERY
         yield "dead letters", self._dead_letters.step, SWEEP_EVERY
+        yield "discarded results", self._results.step, SWEEP_EVERY
         if self._retention is not None:
             yield "retention", self._retention.step, FORGET_EVERY

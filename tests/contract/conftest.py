@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres import (
     PostgresControl,
+    PostgresDiscarded,
     PostgresDispatch,
     PostgresLeases,
     PostgresListings,
@@ -32,6 +33,8 @@ from taskql.task import NewTask, Task
 OWNER = "ada"
 KIND = "reverse"
 MINUTE = timedelta(minutes=1)
+PATIENCE = timedelta(minutes=15)
+"""How long a task may meet only workers that do not know its kind."""
 
 _numbers = itertools.count(1)
 
@@ -62,9 +65,10 @@ class Database:
     def __post_init__(self) -> None:
         self.tasks = PostgresTasks(self.engine)
         self.listings = PostgresListings(self.engine)
-        self.leases = PostgresLeases(self.engine)
+        self.leases = PostgresLeases(self.engine, PATIENCE)
         self.dispatch = PostgresDispatch(self.engine)
         self.control = PostgresControl(self.engine)
+        self.discarded = PostgresDiscarded(self.engine)
 
     async def sql(self, query: str, *values: Any) -> list[Any]:
         """The rows that a statement answers."""
@@ -159,7 +163,9 @@ async def module_database(database_url: str, engine: AsyncEngine) -> AsyncIterat
 @pytest.fixture
 async def db(module_database: Database) -> Database:
     """The module's database, with nothing in it."""
-    await module_database.sql("TRUNCATE tasks, task_tags, dispatch, dead_letters, watermarks, orderings")
+    await module_database.sql(
+        "TRUNCATE tasks, task_tags, dispatch, dead_letters, watermarks, orderings, discarded_results"
+    )
     return module_database
 
 

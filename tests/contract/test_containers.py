@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -19,7 +20,17 @@ import yaml
 from gql.serving import DRAIN_SECONDS
 from taskql.devstack import DevStack
 from taskql.settings import Settings
-from tests.deployment import QUEUES, ROOT, START_SECONDS, Deployment, free_port, is_ready, poll, sqs_client
+from tests.deployment import (
+    QUEUES,
+    ROOT,
+    START_SECONDS,
+    Deployment,
+    aws_client,
+    free_port,
+    is_ready,
+    poll,
+    sqs_client,
+)
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -224,7 +235,8 @@ def test_nothing_is_killed_before_it_has_stopped_by_itself() -> None:
 def test_data_outlives_its_container() -> None:
     [volume] = SERVICES["postgres"]["volumes"]
     assert volume == "postgres:/var/lib/postgresql"  # where PostgreSQL 18's image keeps it
-    assert "postgres" in COMPOSE["volumes"]
+    assert "results:/tmp/ministack-data/s3" in SERVICES["sqs"]["volumes"]  # as the emulator's image keeps it
+    assert COMPOSE["volumes"].keys() == {"postgres", "results"}
 
 
 def test_files_that_are_mounted_exist() -> None:
@@ -326,8 +338,11 @@ def test_health_check_fails_while_nothing_serves(image: Path) -> None:
     assert subprocess.run([sys.executable, *command[1:]], capture_output=True, check=False).returncode == 1
 
 
-def test_emulator_makes_the_queues_that_the_services_name(stack: DevStack, tmp_path: Path) -> None:
+def test_emulator_makes_the_queues_and_the_bucket_that_the_services_name(
+    stack: DevStack, tmp_path: Path
+) -> None:
     env = {name: stack.env[name] for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", *AWS_SDK)}
+    env["RESULTS_BUCKET"] = f"results-{uuid4()}"
     for _ in range(2):  # it does so at each start
         run(["python", str(ROOT / "deploy" / "queues.py")], env, tmp_path)
     run(health_check("sqs", "http://127.0.0.1:4566", stack.env["AWS_ENDPOINT_URL"]), {}, tmp_path)
@@ -342,6 +357,8 @@ def test_emulator_makes_the_queues_that_the_services_name(stack: DevStack, tmp_p
         assert (found.get("FifoQueue") == "true") is made.endswith(".fifo")
         attributes[made] = found
     settings = settings_of("consumer")
+    assert aws_client("s3", stack.env).head_bucket(Bucket=env["RESULTS_BUCKET"])
+    assert SERVICES["sqs"]["environment"]["RESULTS_BUCKET"] == settings.results_bucket
     for queue, url in settings.queue_urls.items():
         policy = json.loads(attributes[here(url, stack)]["RedrivePolicy"])
         letters = here(settings.dead_letter_urls[queue], stack)

@@ -24,7 +24,7 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.tasks = PostgresTasks(engine)
-        self.leases = PostgresLeases(engine)
+        self.leases = PostgresLeases(engine, HOUR)
         self.control = PostgresControl(engine)
 
     async def pending(self, owner: str = "ada", title: str = "a task") -> UUID:

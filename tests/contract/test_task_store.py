@@ -28,7 +28,7 @@ from taskql.listing import PageRequest, Position, TaskFilter
 from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, NotStored
 from taskql.queues import Queue
 from taskql.task import Failure, Lease, Progress, Task
-from tests.contract.conftest import KIND, MINUTE, OWNER, Database, new_task
+from tests.contract.conftest import KIND, MINUTE, OWNER, PATIENCE, Database, new_task
 from tests.contract.plans import indexes, nodes, noted, plan_of
 
 ALL = TaskFilter()
@@ -559,7 +559,11 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
 async def test_an_outage_is_unavailable_and_heals(fragile: DevStack) -> None:
     async with open_engine(fragile.env["DATABASE_URL"], 10) as engine:
         await migrate(engine)
-        tasks, leases, dispatch = PostgresTasks(engine), PostgresLeases(engine), PostgresDispatch(engine)
+        tasks, leases, dispatch = (
+            PostgresTasks(engine),
+            PostgresLeases(engine, PATIENCE),
+            PostgresDispatch(engine),
+        )
         listings = PostgresListings(engine)
         [creation] = await tasks.create([new_task()])
         task = created(creation)

@@ -24,12 +24,13 @@ class Plan:
     work: Callable[[random.Random], dict[str, Any]]
     end: End
     leaves_mark: bool = False
+    follow_ups: int = 0
 
 
 PLANS = (
     Plan(30, lambda rng: {"leaveMark": {"seconds": rng.uniform(0, 1.5)}}, End.SUCCESS, True),
     Plan(13, lambda rng: {"leaveMarkFromThread": {"seconds": rng.uniform(0, 3)}}, End.SUCCESS, True),
-    Plan(13, lambda _: {"leaveMark": {"seconds": 0.5, "failures": 1}}, End.SUCCESS, True),
+    Plan(13, lambda _: {"leaveMark": {"seconds": 0.5, "failures": 1, "followUps": 2}}, End.SUCCESS, True, 2),
     Plan(18, lambda rng: {"leaveMark": {"seconds": rng.uniform(1.5, 4)}}, End.SUCCESS, True),
     Plan(6, lambda _: {"leaveMark": {"failures": 4, "afterSeconds": 0.2}}, End.SUCCESS_AT_LAST, True),
     Plan(8, lambda _: {"fail": {"permanent": True}}, End.PERMANENT_FAILURE),
@@ -40,7 +41,8 @@ PLANS = (
 ORDERED_PLANS = (
     Plan(40, lambda rng: {"leaveMark": {"seconds": rng.uniform(0, 0.8)}}, End.SUCCESS, True),
     Plan(10, lambda rng: {"leaveMarkFromThread": {"seconds": rng.uniform(0, 1)}}, End.SUCCESS, True),
-    Plan(20, lambda _: {"leaveMark": {"failures": 1, "afterSeconds": 0.3}}, End.SUCCESS, True),
+    Plan(10, lambda _: {"leaveMark": {"failures": 1, "afterSeconds": 0.3}}, End.SUCCESS, True),
+    Plan(10, lambda _: {"leaveMark": {"seconds": 0.5, "followUps": 2}}, End.SUCCESS, True, 2),
     Plan(6, lambda _: {"leaveMark": {"failures": 4, "afterSeconds": 0.1}}, End.SUCCESS_AT_LAST, True),
     Plan(16, lambda _: {"fail": {"permanent": True}}, End.PERMANENT_FAILURE),
     Plan(4, lambda _: {"fail": {}}, End.EXHAUSTION),
@@ -63,6 +65,7 @@ def wish(number: int, rng: random.Random, ordering_key: str | None = None) -> Wi
     plans = PLANS if ordering_key is None else ORDERED_PLANS
     [plan] = rng.choices(plans, [plan.weight for plan in plans])
     request = Request(f"key {number}", plan.end, plan.leaves_mark, ordering_key=ordering_key)
+    request.follow_ups = plan.follow_ups
     input = {"title": request.key, "work": plan.work(rng), "idempotencyKey": request.key}
     if ordering_key is not None:
         input["orderingKey"] = ordering_key

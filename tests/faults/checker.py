@@ -61,7 +61,7 @@ def one_task_per_key(evidence: Evidence) -> Accounts:
         for task_id, request in requests_of(evidence).items()
         if task_id in request.answers or request.refused
     }
-    for task_id in evidence.stored.keys() - named:
+    for task_id in evidence.stored.keys() - named - evidence.follow_ups.keys():
         yield task_id, "is stored, but no answer named it"
 
 

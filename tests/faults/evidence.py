@@ -44,6 +44,8 @@ class Request:
     """When it was first answered."""
     created: int = 0
     """How many answers said that they had made the task."""
+    follow_ups: int = 0
+    """How many tasks each of its attempts wants to follow."""
     refused: bool = False
     """An answer said that its expiresAt had passed: an earlier try may have been in time all the same."""
 
@@ -193,6 +195,8 @@ class Evidence:
     """Version and status of every task at the end."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """The idempotency key of every task that has one."""
+    follow_ups: Mapping[str, str] = field(default_factory=dict)
+    """The task that asked for it, of every one that was created by a task."""
     dispatched: Sequence[str] = ()
     """The tasks that have a dispatch row at the end."""
     effects: Sequence[Effect] = ()

@@ -23,12 +23,13 @@ WELCOME_SECONDS = "TASKQL_FAULTS_WELCOME_SECONDS"
 
 
 class Failpoint(Enum):
-    """The module, class and method before which to die."""
+    """The module, class and method (or the module and its function) before which to die."""
 
     BETWEEN_COMMIT_AND_SEND = ("taskql.adapters.sqs.sender", "SqsSender", "send")
     BETWEEN_SEND_AND_MARK = ("taskql.adapters.postgres.dispatch", "PostgresDispatch", "mark_sent")
     BETWEEN_CLAIM_AND_RUN = ("consumer.attempt", "Attempt", "run")
     BETWEEN_EFFECT_AND_OUTCOME = ("consumer.recorder", "Recorder", "record")
+    BETWEEN_OUTCOME_AND_FOLLOW_UPS = ("taskql.adapters.postgres.leases", None, "insert")
     BETWEEN_OUTCOME_AND_ACKNOWLEDGE = ("taskql.adapters.sqs.receiver", "SqsReceiver", "acknowledge")
 
 
@@ -44,7 +45,7 @@ def install(folder: Path, role: str) -> None:
     for failpoint in Failpoint:
         module, owner, method = failpoint.value
         if not module.startswith("consumer") or role == "consumer":
-            target = getattr(import_module(module), owner)
+            target = getattr(import_module(module), owner) if owner else import_module(module)
             setattr(target, method, mortal(getattr(target, method), folder / failpoint.name))
 
 

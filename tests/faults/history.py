@@ -12,6 +12,7 @@ import asyncpg
 
 from tests.deployment import Deployment
 from tests.faults.evidence import Change, Letter
+from tests.faults.kinds import AFTER
 
 INSTALL = """
 CREATE TABLE history (
@@ -110,6 +111,11 @@ class History:
             "SELECT id::text, idempotency_key AS key FROM tasks WHERE idempotency_key IS NOT NULL"
         )
         return {row["id"]: row["key"] for row in rows}
+
+    async def follow_ups(self) -> dict[str, str]:
+        rows = await self._connection.fetch("SELECT id::text, title FROM tasks WHERE idempotency_key IS NULL")
+        titles = {row["id"]: row["title"] for row in rows}
+        return {id: title.removeprefix(AFTER) for id, title in titles.items() if title.startswith(AFTER)}
 
     async def dispatched(self) -> list[str]:
         return [row["id"] for row in await self._connection.fetch("SELECT task_id::text AS id FROM dispatch")]

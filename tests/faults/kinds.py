@@ -15,13 +15,17 @@ EFFECTS = "TASKQL_FAULTS_EFFECTS"
 
 STEP_SECONDS = 0.05
 
+AFTER = "after "
+"""How the title of a follow-up begins; it goes on with the id of the task that asked for it."""
+
 
 class LeaveMark(BaseModel):
-    """Take `seconds`, fail the first `failures` attempts, then leave a mark."""
+    """Take `seconds`, ask for `follow_ups`, fail the first `failures` attempts, then leave a mark."""
 
     seconds: float = 0
     failures: int = 0
     after_seconds: float = 0.5
+    follow_ups: int = 0
 
 
 class Mark(BaseModel):
@@ -49,6 +53,8 @@ def leave_mark_from_thread(work: LeaveMark, task: TaskContext) -> Mark:
 
 def mark(work: LeaveMark, task: TaskContext) -> Mark:
     """One line, written whole: whatever kills us, it is there or it isn't."""
+    for _ in range(work.follow_ups):
+        task.create_task(leave_mark, LeaveMark(), title=f"{AFTER}{task.id}")
     if task.attempt <= work.failures:
         raise Retryable("as ordered", after=timedelta(seconds=work.after_seconds))
     left = Mark(attempt=task.attempt, token=uuid4().hex)

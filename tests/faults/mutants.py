@@ -11,6 +11,7 @@ MUTANT = "TASKQL_FAULTS_MUTANT"
 """The variable that names the mutant."""
 
 DISPATCH = "taskql.adapters.postgres.dispatch"
+CLAIMS = "taskql.adapters.postgres.claims"
 LEASES = "taskql.adapters.postgres.leases"
 
 
@@ -72,9 +73,9 @@ def acknowledge_before_record(role: str) -> None:
         waiting[claimed.lease] = lambda: self._acknowledge(message)
         await hold(self, claimed, message, heartbeat)
 
-    async def acknowledge_and_record(self: Any, lease: Any, *arguments: Any, **options: Any) -> None:
-        await waiting.pop(lease)()
-        await record(self, lease, *arguments, **options)
+    async def acknowledge_and_record(self: Any, claimed: Any, *arguments: Any, **options: Any) -> Any:
+        await waiting.pop(claimed.lease)()
+        return await record(self, claimed, *arguments, **options)
 
     replace("consumer.executor", "Executor", "_perform", perform)
     replace("consumer.recorder", "Recorder", "record", acknowledge_and_record)
@@ -82,7 +83,7 @@ def acknowledge_before_record(role: str) -> None:
 
 def retry_without_due_check(role: str) -> None:
     """A duplicate that comes early begins the next attempt at once."""
-    cut(LEASES, "CLAIM", "AND d.available_at <= clock_timestamp()")
+    cut(CLAIMS, "CLAIM", "AND d.available_at <= clock_timestamp()")
 
 
 def no_reconcile(role: str) -> None:
@@ -151,7 +152,7 @@ def redrive_without_attempt_check(role: str) -> None:
 def no_order(role: str) -> None:
     """Whoever waits for its turn is sent and claimed all the same."""
     cut(DISPATCH, "RESERVE_DUE", "AND NOT blocked")
-    cut(LEASES, "CLAIM", "AND NOT d.blocked")
+    cut(CLAIMS, "CLAIM", "AND NOT d.blocked")
 
 
 def sent_before_due(role: str) -> None:
@@ -162,7 +163,7 @@ def sent_before_due(role: str) -> None:
 
 def expire_started(role: str) -> None:
     """A claim does not put an end to the wait."""
-    cut(LEASES, "CLAIM", ", expires_at = NULL")
+    cut(CLAIMS, "CLAIM", ", expires_at = NULL")
     cut(DISPATCH, "EXPIRE", "AND d.lease_expires_at IS NULL")
 
 
@@ -174,6 +175,14 @@ def no_idempotency(role: str) -> None:
         "key, hash\n    FROM placed",
         "NULL, NULL\n    FROM placed",
     )
+
+
+def follow_ups_apart(role: str) -> None:
+    """The follow-ups of a task are stored after its outcome, and not with it."""
+    leases = import_module(LEASES)
+    if not callable(getattr(leases, "transaction", None)):
+        raise MutantError(f"{LEASES} has no transaction()")
+    leases.transaction = leases.connection  # type: ignore[attr-defined]
 
 
 MUTANTS: dict[str, Callable[[str], None]] = {
@@ -195,6 +204,7 @@ MUTANTS: dict[str, Callable[[str], None]] = {
         sent_before_due,
         expire_started,
         no_idempotency,
+        follow_ups_apart,
     )
 }
 

@@ -170,6 +170,17 @@ async def a_worker_dies(scene: Scene) -> None:
     await scene.start(CONSUMER)
 
 
+async def a_worker_dies_before_its_follow_ups_are_stored(scene: Scene) -> None:
+    worker = await scene.start(API, CONSUMER)
+    armed = failpoints.arm(scene.stage.armory, Failpoint.BETWEEN_OUTCOME_AND_FOLLOW_UPS)
+    request = Request(scene.key(), End.SUCCESS, leaves_mark=True, follow_ups=2)
+    await scene.ask(request, {"leaveMark": {"followUps": 2}})
+    async with asyncio.timeout(SCENE_SECONDS):
+        while armed.exists() or worker.alive:
+            await asyncio.sleep(LOOK_SECONDS)
+    await scene.start(CONSUMER)
+
+
 async def a_queue_is_purged(scene: Scene) -> None:
     await scene.start(API)
     await scene.create(leaveMark={})
@@ -305,6 +316,7 @@ SCENARIOS: dict[str, Scenario] = {
     "sent_before_due": tasks_are_asked_for_in_every_way,
     "expire_started": tasks_are_asked_for_in_every_way,
     "no_idempotency": tasks_are_asked_for_in_every_way,
+    "follow_ups_apart": a_worker_dies_before_its_follow_ups_are_stored,
 }
 """By mutant, the scene that finds it."""
 SETTINGS: dict[Scenario, Mapping[str, str]] = {

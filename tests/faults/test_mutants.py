@@ -45,6 +45,7 @@ CAUGHT_BY = {
     "sent_before_due": "not_before_its_time",
     "expire_started": "expired_only_if_not_started",
     "no_idempotency": "one_task_per_key",
+    "follow_ups_apart": "follow_ups_come_with_the_outcome",
 }
 
 Play = tuple[Scenario, str | None]

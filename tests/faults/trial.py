@@ -130,6 +130,7 @@ async def gather(
         changes=await history.changes(),
         stored=await history.stored(),
         keys=await history.keys(),
+        follow_ups=await history.follow_ups(),
         dispatched=await history.dispatched(),
         effects=stage.effects(),
         letters=await history.letters(),
@@ -208,5 +209,6 @@ def ways_taken(evidence: Evidence) -> Counter[str]:
             "refused, too late": sum(request.refused for request in evidence.requests),
             "keys used again": sum(len(request.answers) > 1 for request in evidence.requests),
             "batches": len(evidence.batches),
+            "follow-ups": len(evidence.follow_ups),
         }
     )

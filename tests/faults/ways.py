@@ -1,8 +1,8 @@
 """What each way to ask promises besides: an order, a moment before which and one after which nothing begins,
-an answer for every item of a batch.
+an answer for every item of a batch; and what a task promises that asks for others.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
@@ -126,10 +126,24 @@ def each_item_is_answered_in_its_place(evidence: Evidence) -> Accounts:
                 yield "batch", f"{expected} were asked for, {answer} was answered"
 
 
+def follow_ups_come_with_the_outcome(evidence: Evidence) -> Accounts:
+    """As many as an attempt asked for where the task is COMPLETED, and none with any other end."""
+    found = Counter(evidence.follow_ups.values())
+    asked = requests_of(evidence)
+    for task_id, request in asked.items():
+        _, status = evidence.stored.get(task_id, (0, "not stored"))
+        wanted = request.follow_ups if status == "COMPLETED" else 0
+        if found[task_id] != wanted:
+            yield task_id, f"is {status} with {found[task_id]} follow-ups, not {wanted}"
+    for task_id in found.keys() - asked.keys():
+        yield task_id, "has follow-ups, and nobody asked for it"
+
+
 RULES: tuple[Callable[[Evidence], Accounts], ...] = (
     order_is_kept,
     places_are_in_the_order_of_creation,
     not_before_its_time,
     expired_only_if_not_started,
     each_item_is_answered_in_its_place,
+    follow_ups_come_with_the_outcome,
 )

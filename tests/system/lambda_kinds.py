@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from pydantic import BaseModel
 
-from taskql import TaskContext, handler
+from taskql import TaskContext, handler, lifespan
 
 
 class Processes(BaseModel):
@@ -18,9 +19,19 @@ class Attempts(BaseModel):
     attempt: int
 
 
+class Opened:
+    """What a container opens once."""
+
+
+@lifespan
+async def opened() -> AsyncIterator[Opened]:
+    yield Opened()
+
+
 @handler("processes", process=True)
 def processes(task: TaskContext) -> Processes:
     """Tell in which process it runs, and of which that is a child."""
+    task.resource(Opened)
     return Processes(parent=os.getppid(), own=os.getpid())
 
 
@@ -35,6 +46,7 @@ async def crash_once(task: TaskContext) -> Attempts:
 @handler("outlast")
 async def outlast(task: TaskContext) -> Attempts:
     """Run for longer than any function may, the first time."""
+    task.resource(Opened)
     if task.attempt == 1:
         await asyncio.Event().wait()
     return Attempts(attempt=task.attempt)

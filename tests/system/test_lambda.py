@@ -133,6 +133,13 @@ async def test_a_watcher_sees_the_progress_and_the_end(site: Functions) -> None:
     assert any(state["progress"] for state in states[:-1])
 
 
+async def test_a_large_result_goes_to_its_bucket(site: Functions) -> None:
+    task_id = await site.create_id(work={"reverse": {"inputData": "x" * 100_000}})
+    end = await site.ended(task_id, "result { ... on ReverseResult { outputData } } resultUrl")
+    assert end["result"] == {"outputData": "x" * 100_000}
+    assert f"results/{task_id}/1.json" in end["resultUrl"]
+
+
 async def test_a_handler_has_a_process_of_its_own(site: Functions) -> None:
     task_id = await site.create_id(work={"processes": {}})
     result = (await site.ended(task_id, "result { ... on ProcessesResult { parent own } }"))["result"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,19 +24,31 @@ CURL = [block for block in BLOCKS if block.text.startswith("curl ")]
 MAKE = [block for block in BLOCKS if "make " in block.text and block.language == "sh"]
 [VERIFY] = [block for block in BLOCKS if "taskql verify" in block.text]
 [CLIENT] = [block for block in BLOCKS if block.language == "python" and "httpx" in block.text]
-[HANDLER] = [block for block in BLOCKS if block.language == "python" and "@handler" in block.text]
+HELLO = {
+    "greeting.py": "@handler",
+    "test_greeting.py": "perform_sync",
+    "conftest.py": "pytest_plugins",
+    "pytest.ini": "[pytest]",
+}
+"""The author's files, and what tells the block of each."""
+AUTHORED = {
+    name: next(block for block in BLOCKS if mark in block.text and block.language in ("python", "ini"))
+    for name, mark in HELLO.items()
+}
+[FOLLOW] = [block for block in BLOCKS if "follow.sh" in block.text]
+[TEST_RUN] = [block for block in BLOCKS if "-m pytest" in block.text]
 [PAGE] = [block for block in BLOCKS if block.language == "js"]
 [GREET] = [block for block in BLOCKS if block.language == "graphql"]
 
 
 def test_every_block_is_tried_below() -> None:
-    tried = [*CURL, *MAKE, VERIFY, CLIENT, HANDLER, PAGE, GREET]
+    tried = [*CURL, *MAKE, VERIFY, CLIENT, *AUTHORED.values(), FOLLOW, PAGE, GREET]
     assert sorted(block.text for block in tried) == sorted(block.text for block in BLOCKS)
 
 
 @pytest.mark.parametrize("block", MAKE, ids=lambda block: block.text.strip())
 def test_the_make_commands_exist(block: Block) -> None:
-    *_, target = block.text.split()
+    [target] = re.findall(r"make (\w+)", block.text)
     assert run(["make", "--dry-run", "--always-make", target], {}) != ""
 
 
@@ -68,9 +81,20 @@ async def test_the_page_s_code_follows_its_task_to_the_end(deployment: Deploymen
     assert "COMPLETED" in printed.splitlines()[-1]
 
 
-async def test_the_handler_is_typed_run_and_watched(stack: DevStack, tmp_path: Path) -> None:
-    (tmp_path / "greeting.py").write_text(HANDLER.text)
-    settings = {**QUICK, "TASK_HANDLERS": "greeting", "PYTHONPATH": str(tmp_path)}
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    """The author's folder, in one that has what they need of the checkout."""
+    for name in ("taskql", "gql", "consumer", ".venv"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    folder = tmp_path / "hello"
+    folder.mkdir()
+    for name, block in AUTHORED.items():
+        (folder / name).write_text(block.text)
+    return folder
+
+
+async def test_the_handler_is_typed_run_and_watched(stack: DevStack, hello: Path, tmp_path: Path) -> None:
+    settings = {**QUICK, "TASK_HANDLERS": "greeting", "PYTHONPATH": str(hello)}
     async with Deployment(stack, tmp_path, settings) as deployment:
         deployment.start_api()
         deployment.start_consumers()
@@ -81,6 +105,16 @@ async def test_the_handler_is_typed_run_and_watched(stack: DevStack, tmp_path: P
             await watcher.states(task_id)
         task = await deployment.task(task_id, "result { ... on GreetResult { text } }")
         assert task["result"] == {"text": "Hello, Ada! Hello, Ada!"}
+        follow = ["sh", "-c", FOLLOW.text]
+        followed = await asyncio.to_thread(run, follow, {"TASKQL_URL": deployment.url})
+        assert followed.endswith('COMPLETED  clearing the throat\n{"text":"Hello, Ada! Hello, Ada!"}\n')
+
+
+async def test_the_handler_s_tests_pass(hello: Path) -> None:
+    command = TEST_RUN.text.replace("make setup && ", "").replace(".venv/bin/python", sys.executable)
+    env = {"PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    printed = await asyncio.to_thread(run, ["sh", "-c", command], env, hello.parent)
+    assert "3 passed" in printed
 
 
 async def test_verify_says_that_the_deployment_works(deployment: Deployment) -> None:
@@ -94,11 +128,11 @@ def here(block: Block, deployment: Deployment) -> str:
     return block.text.replace(USUAL, f"127.0.0.1:{deployment.port}")
 
 
-def run(command: list[str], env: Mapping[str, str]) -> str:
+def run(command: list[str], env: Mapping[str, str], folder: Path = ROOT) -> str:
     """What a command prints; it must succeed."""
     done = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,

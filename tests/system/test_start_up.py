@@ -280,6 +280,12 @@ def test_queue_that_is_not_there_is_named_at_once(site: Deployment, setting: str
     assert reason.endswith("Check the SQS_*_URL or AWS_ENDPOINT_URL.\n")
 
 
+def test_bucket_that_is_not_there_is_named_at_once(site: Deployment) -> None:
+    reason = refusal("consumer", {**site.env, **LONG, "RESULTS_BUCKET": "no-such-bucket"})
+    assert reason.startswith("The S3 bucket no-such-bucket can't be used: ")
+    assert reason.endswith(" Check RESULTS_BUCKET.\n")
+
+
 def test_aws_endpoint_without_a_scheme_is_refused_at_once(site: Deployment) -> None:
     endpoint = urlsplit(site.env["AWS_ENDPOINT_URL"]).netloc
     reason = refusal("consumer", {**site.env, "AWS_ENDPOINT_URL": endpoint})
@@ -354,3 +360,20 @@ def test_handler_module_that_can_not_be_used_is_named(
     said = refusal("consumer", {**site.env, "TASK_HANDLERS": "mine", "PYTHONPATH": str(tmp_path)})
     assert "mine" in said
     assert reason.format(file=file) in said
+
+
+LIFESPAN = """
+from collections.abc import Iterator
+from taskql import lifespan
+
+@lifespan
+def connect() -> Iterator[bytes]:
+    raise OSError("nobody answers")
+    yield b""
+"""
+
+
+def test_a_lifespan_that_can_not_be_opened_is_named(site: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LIFESPAN)
+    said = refusal("consumer", {**site.env, "TASK_HANDLERS": "mine", "PYTHONPATH": str(tmp_path)})
+    assert said == "The lifespan mine.connect could not be opened: OSError: nobody answers.\n"

@@ -180,7 +180,7 @@ async def test_probes_answer(http: httpx.AsyncClient) -> None:
     assert (await http.get("/healthz")).json() == {"status": "ok"}
     ready = await http.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json().keys() == {"status", "postgresql", "redis", "sqs"}
+    assert ready.json().keys() == {"status", "postgresql", "redis", "sqs", "s3"}
     assert ready.json()["postgresql"] == "ok"
 
 

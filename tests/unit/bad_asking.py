@@ -7,6 +7,7 @@ from tests.faults.evidence import Batch, Change, Evidence
 from tests.unit.good_histories import (
     COMPLETED,
     EXPIRED,
+    FAILED,
     GOOD,
     ORDERED_ONES,
     at,
@@ -71,6 +72,18 @@ BAD_ASKING: dict[str, tuple[str, Evidence]] = {
             requests=[ordered("a", 0, 3), ordered("b", 0, 3)],
             batches=[Batch([ordered("b", 0, 3), ordered("a", 0, 3)])],
         ),
+    ),
+    "a follow-up is missing": (
+        "follow_ups_come_with_the_outcome",
+        replace(GOOD, requests=[replace(GOOD_REQUEST, follow_ups=1)]),
+    ),
+    "a task that FAILED has a follow-up": (
+        "follow_ups_come_with_the_outcome",
+        replace(FAILED, requests=[replace(FAILED.requests[0], follow_ups=1)], follow_ups={"u": "t"}),
+    ),
+    "a follow-up is of a task that nobody asked for": (
+        "follow_ups_come_with_the_outcome",
+        replace(GOOD, follow_ups={"u": "v"}),
     ),
     "it began before its runAt": (
         "not_before_its_time",

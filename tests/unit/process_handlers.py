@@ -7,17 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGKILL, SIGRTMIN
 from typing import Any
 
 from pydantic import BaseModel
 
-from taskql import Permanent, Retryable, TaskContext, handler
+from taskql import Permanent, Retryable, TaskContext, handler, lifespan
 
 AT_ONCE = timedelta(milliseconds=1)
 FOR_EVER = 3600
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class Work(BaseModel):
@@ -48,6 +50,49 @@ async def double_later(work: Work, task: TaskContext) -> Out:
 def look(task: TaskContext) -> Text:
     given = sys.stdin.read()
     return Text(text=f"{task.id} {task.attempt} {task.title} {task.description} {task.cancelled} {given!r}")
+
+
+@lifespan
+async def opened() -> AsyncIterator[bytearray]:
+    there = bytearray(b"opened in the loop")
+    yield there
+    there.clear()
+
+
+@handler("lookUp", process=True)
+async def look_up(task: TaskContext) -> Text:
+    await asyncio.sleep(0)
+    return Text(text=f"{task.kind} {task.tags} {task.resource(bytearray).decode()}")
+
+
+@handler("lookUpPlainly", process=True)
+def look_up_plainly(task: TaskContext) -> Text:
+    asyncio.run(asyncio.sleep(0))  # no loop runs in its way
+    return Text(text=task.resource(bytearray).decode())
+
+
+@handler("ask", process=True)
+def ask(work: Work, task: TaskContext) -> Text:
+    asked = [task.create_task(double, Work(x=1), title="first")]
+    asked += [task.create_task("whoAmI", {}, title="second", run_at=LATER)]
+    if work.x:
+        task.create_task("double", {"x": "many"}, title="third")
+    if work.path:
+        raise Retryable(work.path)
+    return Text(text=" ".join(map(str, asked)))
+
+
+class OutOfStock(Exception):
+    """Nothing is left."""
+
+    sku: str
+
+
+@handler("sell", process=True, failures=[OutOfStock])
+def sell(task: TaskContext) -> Out:
+    error = OutOfStock()
+    error.sku = "X-7"
+    raise error
 
 
 @handler("whoAmI")

@@ -16,7 +16,8 @@ from taskql.errors import Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.message import encode
-from taskql.ports import Claim, Claimed, Completion, Dispatch, Message, Revived
+from taskql.policy import Policy
+from taskql.ports import Claim, Claimed, Completion, Created, Dispatch, Message, Revived
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
@@ -64,6 +65,7 @@ class Outside:
             Lease(task_id, 1), a_task(task_id)
         )
         self.revived: Revived | None = None
+        self.created: Sequence[Created] = ()
         self.waiting: dict[Queue, deque[Message]] = {queue: deque() for queue in Queue}
         self.polls: dict[Queue, asyncio.Event] = {}
         self.asked: list[tuple[Queue, int]] = []
@@ -161,8 +163,8 @@ class Outside:
     async def complete(
         self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
     ) -> Completion:
-        self.note("complete", lease, result)
-        return Completion(a_task(lease.task_id))
+        self.note("complete", lease, result, location)
+        return Completion(a_task(lease.task_id), self.created)
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent:
         self.note("retry", lease, failure)
@@ -234,5 +236,14 @@ def an_executor(
     outside: Outside, handlers: Handlers, *, beat_every: timedelta = HOUR, lease_for: timedelta = HOUR
 ) -> Executor:
     return Executor(
-        outside, outside, outside, outside, handlers.registry, lease_for=lease_for, beat_every=beat_every
+        outside,
+        outside,
+        outside,
+        outside,
+        handlers.registry,
+        lease_for=lease_for,
+        beat_every=beat_every,
+        policy=Policy(),
+        resources={},
+        results=None,
     )

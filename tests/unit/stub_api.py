@@ -1,6 +1,7 @@
 """The schema over scripted parts: what resolvers make of requests and answers, without any server."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,11 @@ from strawberry.types import ExecutionResult
 
 from gql.context import Context
 from gql.queues import LiveQueues
+from gql.results import ResultReader, Results
 from gql.schema import Schema, build_schema
 from gql.viewer import Scope, Viewer
 from gql.watch_tokens import WatchTokens
+from taskql.errors import NotFound, TooLarge, Unavailable
 from taskql.lifecycle import TaskStatus
 from taskql.listing import Page, PageRequest, TaskFilter
 from taskql.ports import (
@@ -31,7 +34,7 @@ from taskql.ports import (
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry, load_registry
 from taskql.service import TaskService
-from taskql.task import NewTask, Task, TaskEvent
+from taskql.task import Lease, NewTask, Task, TaskEvent
 
 TASK_ID = UUID("0198c5a4-6f1e-7b3c-9d2a-4e8f10b7c6d5")
 MISSING_ID = UUID("0198c5a4-6f1e-7b3c-9d2a-000000000000")
@@ -246,6 +249,48 @@ class NoOutbox:
         pass
 
 
+class StubResults:
+    """Documents by their locations; `reads` is what was asked for."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.reads: list[str] = []
+        self.most_at_once = self._at_once = 0
+        self.away = False
+
+    def store(self, result: Any, location: str = "s3://bucket/one") -> str:
+        self.documents[location] = json.dumps({"kind": "k", "input": {}, "result": result}).encode()
+        return location
+
+    async def put(self, lease: Lease, document: bytes) -> str:
+        raise NotImplementedError
+
+    async def get(self, location: str, max_bytes: int) -> bytes:
+        self.reads.append(location)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(0)
+        self._at_once -= 1
+        if self.away:
+            raise Unavailable("S3 is away")
+        if location not in self.documents:
+            raise NotFound(location)
+        if len(self.documents[location]) > max_bytes:
+            raise TooLarge(location)
+        return self.documents[location]
+
+    async def url(self, location: str, valid_for: timedelta) -> str:
+        return f"https://signed/{location}?{valid_for.total_seconds():g}"
+
+    async def forget(self, location: str) -> None:
+        raise NotImplementedError
+
+    async def drop(self, location: str) -> None:
+        raise NotImplementedError
+
+    async def ping(self) -> None: ...
+
+
 @cache
 def shipped() -> Schema:
     """The schema of the handlers that come with TaskQL, made once: it costs more than most tests."""
@@ -276,6 +321,7 @@ class StubApi:
         service = TaskService(self.store, self.control, self.store, NoEvents(), self.registry, NoOutbox())
         self.feeds = StubFeeds()
         self.queues = StubQueues()
+        self.results = StubResults()
         self.watch_tokens = WatchTokens(stub_secret)
         self.context = Context(
             asks or viewer("alice"),
@@ -285,6 +331,7 @@ class StubApi:
             self.feeds,
             LiveQueues(self.queues),
             self.watch_tokens,
+            Results(ResultReader(self.results)),
         )
 
     async def execute(self, document: str, **variables: Any) -> ExecutionResult:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,10 +14,13 @@ from pydantic import BaseModel, field_validator
 from consumer import attempt as module
 from consumer.attempt import Attempt, StopReason
 from taskql import Permanent, Retryable, TaskContext, handler
+from taskql.follow_ups import FollowUps
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.outcome import Abandoned, Failed, Outcome, Released, Retry, Succeeded
+from taskql.policy import Policy
 from taskql.queues import TaskPriority
+from taskql.registry import load_registry
 from taskql.retry import backoff
 from taskql.task import Failure, Progress, Task
 
@@ -25,6 +28,9 @@ NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 60
 HOUR = timedelta(hours=1)
 AT_ONCE = timedelta(milliseconds=1)
+REGISTRY = load_registry()
+RESOURCES: dict[type, object] = {bytes: b"opened"}
+POLICY = Policy()
 
 
 class Work(BaseModel):
@@ -58,13 +64,15 @@ def an_attempt(
     *,
     timeout: timedelta = HOUR,
     report: Callable[[Progress], None] = lambda _: None,
+    policy: Policy = POLICY,
+    failures: Sequence[type[Exception]] = (),
     **task: Any,
 ) -> Attempt:
     function.__annotations__.update(work=Work, task=TaskContext)
     function.__annotations__.setdefault("return", Out)
-    found = declared(handler("test", timeout=timeout)(function))
+    found = declared(handler("test", timeout=timeout, failures=failures)(function))
     assert found is not None
-    return Attempt(found, a_task(**task), report)
+    return Attempt(found, a_task(**task), report, FollowUps("ada", REGISTRY), RESOURCES, policy)
 
 
 async def outcome_of(function: Callable[..., Any], **options: Any) -> Outcome:
@@ -130,10 +138,92 @@ async def test_a_handler_is_given_its_task() -> None:
         assert not task.cancelled
         return Out(x=1)
 
-    await outcome_of(looks, attempt=2)
+    await outcome_of(looks, attempt=2, tags=("a", "b"))
     [context] = given
     assert (context.id, context.attempt) == (UUID(int=7), 2)
-    assert (context.title, context.description) == ("a title", "of it")
+    assert (context.kind, context.title, context.description) == ("test", "a title", "of it")
+    assert context.tags == ("a", "b")
+    assert context.resource(bytes) == b"opened"
+
+
+def asks(task: TaskContext) -> UUID:
+    return task.create_task("reverse", {"input_data": "abc"}, title="next")
+
+
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_what_a_handler_asks_for_comes_with_its_result(where: str) -> None:
+    ids: list[UUID] = []
+
+    async def in_loop(work: Any, task: TaskContext) -> Out:
+        ids.append(asks(task))
+        return Out(x=1)
+
+    def in_thread(work: Any, task: TaskContext) -> Out:
+        ids.append(asks(task))
+        return Out(x=1)
+
+    outcome = await outcome_of(in_loop if where == "loop" else in_thread)
+    assert isinstance(outcome, Succeeded)
+    [follow_up] = outcome.follow_ups
+    assert (follow_up.id, follow_up.owner, follow_up.kind) == (ids[0], "ada", "reverse")
+
+
+async def test_a_follow_up_that_cannot_be_created_fails_the_task_and_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def misspells(work: Any, task: TaskContext) -> Out:
+        task.create_task("reverse", {"imput_data": "abc"}, title="next")
+        return Out(x=1)
+
+    caplog.set_level("INFO")
+    outcome = await outcome_of(misspells)
+    assert isinstance(outcome, Failed)
+    assert (outcome.failure.code, outcome.failure.retryable) == ("INVALID_FOLLOW_UP", False)
+    assert outcome.failure.message.startswith("create_task('reverse'): input.input_data ")
+    assert caplog.records[-1].exc_info, "the log shows where in the handler"
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["loop", "thread"])
+async def test_a_result_may_be_as_large_as_the_deployment_allows(place: int) -> None:
+    async def in_loop(work: Any, task: Any) -> Out:
+        return Out(x=123456)
+
+    def in_thread(work: Any, task: Any) -> Out:
+        return Out(x=123456)
+
+    function = (in_loop, in_thread)[place]
+    size = len('{"x":123456}')
+    assert await outcome_of(function, policy=Policy(max_result_bytes=size)) == Succeeded({"x": 123456})
+    outcome = await outcome_of(function, policy=Policy(max_result_bytes=size - 1))
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.code == "RESULT_TOO_LARGE"
+
+
+async def test_the_text_of_any_exception_is_shown_where_the_deployment_exposes_it() -> None:
+    outcome = await outcome_of(raises(ValueError("secret"))[0], policy=Policy(expose_errors=True))
+    assert isinstance(outcome, Retry)
+    assert outcome.failure.message == "ValueError: secret"
+
+
+async def test_a_declared_failure_keeps_its_fields() -> None:
+    class OutOfStock(Exception):
+        sku: str
+
+        def __init__(self, sku: str) -> None:
+            super().__init__(f"No {sku} is left.")
+            self.sku = sku
+
+    async def sells(work: Any, task: Any) -> Out:
+        raise OutOfStock("X-7")
+
+    outcome = await outcome_of(sells, failures=[OutOfStock])
+    assert isinstance(outcome, Failed)
+    assert outcome.failure == Failure(
+        "OUT_OF_STOCK",
+        "No X-7 is left.",
+        retryable=False,
+        detail={"__typename": "OutOfStock", "sku": "X-7", "message": "No X-7 is left."},
+    )
 
 
 @pytest.mark.parametrize("where", ["loop", "thread"])

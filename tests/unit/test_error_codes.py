@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -18,31 +19,19 @@ from gql.limits import Limits
 from gql.protocol import CloseCode
 from gql.watch_tokens import WatchTokens
 from taskql.errors import Unavailable
+from taskql.failures import OWN_CODES
+from taskql.lifecycle import TaskStatus
 from taskql.limits import MEBIBYTE
 from taskql.ports import Allowance
 from tests.deployment import ROOT
 from tests.unit.endpoint import GRAPHQL, Endpoint
 from tests.unit.stage import staged
-from tests.unit.stub_api import MISSING_ID, TASK_ID, stub_secret
+from tests.unit.stub_api import MISSING_ID, STORED, TASK_ID, stub_secret
 
 PAGE = (ROOT / "docs" / "errors.md").read_text()
 ROW = re.compile(r"^\| `?([A-Z_]+|\d{3,4})`? \|(.*)\|$", re.MULTILINE)
 FROM_THE_SERVER = {1009}
 """Close codes that are uvicorn's to send."""
-FAILURES = {
-    "ATTEMPTS_EXHAUSTED",
-    "CRASHED",
-    "EXCEPTION",
-    "EXPIRED",
-    "INVALID_FOLLOW_UP",
-    "INVALID_INPUT",
-    "INVALID_RESULT",
-    "PERMANENT",
-    "RESULT_TOO_LARGE",
-    "RETRYABLE",
-    "TIMEOUT",
-    "UNKNOWN_KIND",
-}
 SECRET = "a secret of thirty-two bytes or more"
 ONE_TASK = f'{{ task(id: "{TASK_ID}") {{ id }} }}'
 MANY_FIELDS = " ".join(f"f{number}: __typename kinds{number}: kinds {{ name }}" for number in range(31))
@@ -67,7 +56,7 @@ def test_every_code_of_user_errors_is_on_the_page() -> None:
 
 
 def test_every_code_of_failures_is_on_the_page() -> None:
-    assert table("Codes of `task.failure`").keys() == FAILURES
+    assert table("Codes of `task.failure`").keys() == OWN_CODES
 
 
 def test_every_close_code_is_on_the_page() -> None:
@@ -146,6 +135,12 @@ async def unavailable() -> Any:
     return await asked(endpoint)
 
 
+async def outdated() -> Any:
+    endpoint = Endpoint()
+    endpoint.api.store.task = replace(STORED, status=TaskStatus.COMPLETED, result={"former": 1})
+    return await asked(endpoint, f'{{ task(id: "{TASK_ID}") {{ result {{ __typename }} }} }}')
+
+
 async def internal() -> Any:
     endpoint = Endpoint()
     endpoint.api.store.failure = RuntimeError("secret")
@@ -162,9 +157,10 @@ EXAMPLES: dict[ErrorCode, Callable[[], Awaitable[Any]]] = {
     ErrorCode.TOO_LARGE: too_large,
     ErrorCode.TIMEOUT: timeout,
     ErrorCode.UNAVAILABLE: unavailable,
+    ErrorCode.OUTDATED: outdated,
     ErrorCode.INTERNAL: internal,
 }
-WITH_DATA = {ErrorCode.NOT_FOUND, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL}
+WITH_DATA = {ErrorCode.NOT_FOUND, ErrorCode.UNAVAILABLE, ErrorCode.OUTDATED, ErrorCode.INTERNAL}
 """Those whose examples are of one field, beside which others may have worked."""
 
 

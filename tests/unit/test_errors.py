@@ -224,14 +224,14 @@ async def test_document_that_can_not_be_streamed_is_presented_too() -> None:
     assert code(dict(unknown.errors[0].formatted)) == "BAD_USER_INPUT"
 
 
-async def test_result_that_does_not_fit_its_type_is_our_mistake_not_the_clients() -> None:
+async def test_result_that_does_not_fit_its_type_is_told_as_outdated() -> None:
     api = StubApi()
     api.store.task = type(STORED)(
         **{name: getattr(STORED, name) for name in STORED.__dataclass_fields__}
         | {"kind": "countdown", "status": TaskStatus.COMPLETED, "result": {"steps": 2**31}}
     )
     error = await api.error(f'{{task(id: "{TASK_ID}") {{result {{... on CountdownResult {{steps}}}}}}}}')
-    assert code(error) == "INTERNAL"
+    assert code(error) == "OUTDATED"
 
 
 def test_presenting_twice_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -9,11 +10,14 @@ import pytest
 
 from consumer.executor import REST
 from taskql.errors import LeaseLost
+from taskql.lifecycle import TaskStatus
 from taskql.ports import (
     Claim,
     Claimed,
+    Created,
     Dispatch,
     Finished,
+    GivenUp,
     LeasedElsewhere,
     Message,
     NoHandler,
@@ -59,7 +63,7 @@ async def test_a_message_is_claimed_run_recorded_published_and_then_acknowledged
     handlers.gate.set()
     await execute(outside, handlers)
     assert [entry[0] for entry in outside.log] == ["claim", "publish", "complete", "publish", "acknowledge"]
-    [(_, _, result)] = outside.named("complete")
+    [(_, _, result, _)] = outside.named("complete")
     assert result == {"x": 1}
 
 
@@ -90,6 +94,19 @@ async def test_a_repeat_on_the_fifo_queue_does_not_hold_up_its_group_while_the_t
     outside.claim_is = lambda _: LeasedElsewhere(timedelta(minutes=1))
     message = await execute(outside, handlers, a_message(queue=Queue.FIFO, ordering_group="group"))
     assert outside.named("acknowledge", "hide") == [("acknowledge", message)]
+
+
+async def test_a_task_that_the_claim_gave_up_is_published_and_its_group_goes_on(
+    outside: Outside, handlers: Handlers
+) -> None:
+    task = replace(a_task(uuid4()), status=TaskStatus.FAILED)
+    outside.claim_is = lambda _: GivenUp(task)
+    message = await execute(outside, handlers, a_message(task.id, queue=Queue.FIFO, ordering_group="group"))
+    assert outside.named("publish", "wake", "acknowledge", "hide", "bury") == [
+        ("publish", task.id),
+        ("wake", ["group"]),
+        ("acknowledge", message),
+    ]
 
 
 async def test_a_message_to_an_unknown_task_is_buried_and_acknowledged(
@@ -167,6 +184,20 @@ async def test_a_claim_that_succeeds_during_the_drain_is_released_at_once(
     assert [entry[0] for entry in outside.log] == ["claim", "publish", "release", "publish", "acknowledge"]
 
 
+async def test_what_was_created_with_the_outcome_is_sent_and_told(
+    outside: Outside, handlers: Handlers
+) -> None:
+    handlers.gate.set()
+    [first, second] = [a_task(uuid4()), a_task(uuid4(), ordering_key="account-7")]
+    dispatch = Dispatch(first.id, Queue.NORMAL, 0)
+    outside.created = [Created(first, dispatch), Created(second, None)]
+    message = await execute(outside, handlers)
+    assert outside.log[-5:] == [
+        ("offer", [dispatch]), ("wake", [GROUP]), ("publish", first.id), ("publish", second.id),
+        ("acknowledge", message),
+    ]  # fmt: skip
+
+
 # ---------------------------------------------------------------- ordering and redrive
 
 
@@ -205,7 +236,7 @@ async def test_a_dead_letter_that_was_put_back_is_sent_at_once(outside: Outside,
     outside.claim_is, outside.revived = lambda _: Finished(), Revived(task, again)
     message = await execute(outside, handlers, a_message(task.id, failed_attempt=3))
     assert outside.log[1:] == [
-        ("redrive", task.id, 3), ("publish", task.id), ("offer", [again]), ("acknowledge", message),
+        ("redrive", task.id, 3), ("offer", [again]), ("publish", task.id), ("acknowledge", message),
     ]  # fmt: skip
 
 
@@ -216,7 +247,7 @@ async def test_an_ordered_dead_letter_that_was_put_back_waits_for_its_turn(
     outside.claim_is, outside.revived = lambda _: Finished(), Revived(task, None)
     message = await execute(outside, handlers, a_message(task.id, queue=Queue.FIFO, failed_attempt=3))
     assert outside.log[1:] == [
-        ("redrive", task.id, 3), ("publish", task.id), ("wake", [GROUP]), ("acknowledge", message),
+        ("redrive", task.id, 3), ("wake", [GROUP]), ("publish", task.id), ("acknowledge", message),
     ]  # fmt: skip
 
 

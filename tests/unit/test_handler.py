@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Never, NoReturn
-from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field, field_serializer, model_validator
@@ -21,6 +20,7 @@ from taskql.handler import MAX_RESULT_BYTES, MAX_TIMEOUT, Handler, declared
 from taskql.registry import SHIPPED, Registry, handlers_in, load_registry
 from taskql.retry import BadResult, ResultTooLarge
 from taskql.task import Progress
+from tests.unit.contexts import a_context
 
 
 class Line(BaseModel):
@@ -73,7 +73,7 @@ def refusal(function: Callable[..., Any] = performs, kind: str = "order", **opti
 
 
 def context(report: Callable[[Progress], None] = lambda _: None) -> TaskContext:
-    return TaskContext(UUID(int=1), 1, "a title", None, report, lambda: False)
+    return a_context(report)
 
 
 def returning(model: type) -> Handler:
@@ -181,18 +181,29 @@ async def one_too_many(work: Order, more: Order, task: TaskContext) -> Receipt: 
 async def bare_context(work: Order, task) -> Receipt: ...  # type: ignore[no-untyped-def]
 async def keyword_only(work: Order, *, task: TaskContext) -> Receipt: ...
 async def starred(work: Order, *tasks: TaskContext) -> Receipt: ...
+async def loose(task: TaskContext, **more: int) -> Receipt: ...
 async def optional_context(work: Order, task: TaskContext | None) -> Receipt: ...
 
 
 @pytest.mark.parametrize(
-    "function",
+    ("function", "cause"),
     [
-        no_parameters, no_context, wrong_order, one_too_many, bare_context, keyword_only, starred,
-        optional_context,
+        (no_parameters, "it has 0 parameters"),
+        (no_context, "parameter 'work' is no TaskContext"),
+        (wrong_order, "parameter 'work' is no TaskContext"),
+        (one_too_many, "it has 3 parameters"),
+        (bare_context, "parameter 'task' has no annotation"),
+        (keyword_only, "parameter 'task' is not given by its place"),
+        (starred, "parameter '*tasks' is not given by its place"),
+        (loose, "parameter '**more' is not given by its place"),
+        (optional_context, "parameter 'task' is no TaskContext"),
     ],
-)  # fmt: skip
-def test_other_parameters_are_refused(function: Callable[..., Any]) -> None:
-    assert "(work: YourInput, task: TaskContext)" in refusal(function)
+)
+def test_other_parameters_are_refused(function: Callable[..., Any], cause: str) -> None:
+    expected = (
+        f"{cause}; its parameters are (work: YourInput, task: TaskContext), or (task: TaskContext) alone."
+    )
+    assert refusal(function).endswith(f"(kind 'order'): {expected}")
 
 
 def test_an_input_without_annotation_is_refused_by_its_name() -> None:
@@ -204,15 +215,8 @@ def test_an_input_without_annotation_is_refused_by_its_name() -> None:
 def test_a_missing_result_model_is_refused() -> None:
     async def no_result(task: TaskContext): ...  # type: ignore[no-untyped-def]
 
-    assert "add `-> YourResult`" in refusal(no_result)
-
-
-@pytest.mark.parametrize("result", ["Receipt | None", "'Receipt | Order'", "list[Receipt] | None"])
-def test_a_result_that_is_no_model_is_refused(result: str) -> None:
-    async def function(task: TaskContext) -> Any: ...
-
-    function.__annotations__["return"] = result
-    assert "no return annotation that is a model" in refusal(function)
+    told = "it has no return annotation; add `-> YourResult`, or `-> None` if it has none."
+    assert refusal(no_result).endswith(told)
 
 
 def test_annotations_that_cannot_be_read_are_refused() -> None:
@@ -367,13 +371,27 @@ def test_what_json_cannot_express_is_refused() -> None:
         returning(Anything).result(Anything(value=object()))
 
 
-def test_the_largest_result_is_kept_and_a_larger_one_refused() -> None:
-    room = MAX_RESULT_BYTES - len('{"total":1.0,"lines":[""]}')
-    assert declare().result(Receipt(1, ["x" * room]))
-    with pytest.raises(ResultTooLarge, match=str(MAX_RESULT_BYTES + 1)):
-        declare().result(Receipt(1, ["x" * (room + 1)]))
+@pytest.mark.parametrize("most", [MAX_RESULT_BYTES, 100])
+def test_the_largest_result_is_kept_and_a_larger_one_refused(most: int) -> None:
+    room = most - len('{"total":1.0,"lines":[""]}')
+    assert declare().result(Receipt(1, ["x" * room]), most)
+    with pytest.raises(ResultTooLarge) as refused:
+        declare().result(Receipt(1, ["x" * (room + 1)]), most)
+    assert str(refused.value).startswith(f"The result has {most + 1} bytes as JSON; the most is {most}.")
     with pytest.raises(ResultTooLarge):
-        declare().result(Receipt(1, ["ä" * (room // 2 + 1)]))
+        declare().result(Receipt(1, ["ä" * (room // 2 + 1)]), most)
+
+
+def test_without_a_limit_a_result_is_what_postgresql_keeps() -> None:
+    with pytest.raises(ResultTooLarge, match=f"the most is {MAX_RESULT_BYTES}"):
+        declare().result(Receipt(1, ["x" * MAX_RESULT_BYTES]))
+
+
+def test_a_result_without_an_end_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(BadResult, match="not what the handler declares"):
+        returning(Anything).result(Anything(value=endless))
 
 
 def test_a_serializer_that_fails_makes_a_bad_result() -> None:

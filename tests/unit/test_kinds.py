@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from taskql import Permanent, Retryable, TaskContext
+from taskql import Permanent, Retryable
 from taskql.errors import InvalidInput
 from taskql.registry import SHIPPED, Registry, load_registry
 from taskql.retry import BadResult
 from taskql.task import Progress
+from tests.unit.contexts import a_context
 
 REGISTRY: Registry = load_registry()
 
@@ -27,7 +27,7 @@ async def run(
 ) -> Any:
     """What a task of `kind` results in."""
     handler = REGISTRY[kind]
-    context = TaskContext(UUID(int=1), 1, title, description, report, lambda: False)
+    context = a_context(report, title=title, description=description)
     return handler.result(await handler.function(*handler.arguments(handler.stored(work or {}), context)))
 
 
@@ -56,7 +56,7 @@ def test_each_shipped_kind_is_documented_with_all_its_fields() -> None:
         assert handler.description
         for model in filter(None, (handler.input_model, handler.result_model)):
             assert model.__doc__
-            assert all(field.description for field in model.model_fields.values())  # type: ignore[attr-defined]
+            assert all(field.description for field in model.model_fields.values())
 
 
 async def test_process_names_the_title_and_the_time() -> None:

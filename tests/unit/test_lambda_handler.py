@@ -24,6 +24,7 @@ from taskql.errors import StartupError, Unavailable
 from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.message import encode
+from taskql.policy import Policy
 from taskql.ports import (
     Claim,
     Claimed,
@@ -90,6 +91,9 @@ class Outside:
             outbox=NoRelay(),
             raise_watermark=self.raise_watermark,
             flush=self.flush,
+            policy=Policy(),
+            resources={},
+            results=None,
         )
 
     # the receiver

@@ -14,19 +14,24 @@ import pytest
 
 from consumer import process as module
 from consumer.attempt import Attempt, StopReason, may_crash
-from consumer.pipe import MAX_LINE_BYTES
+from consumer.pipe import longest_line
 from taskql import TaskContext, handler
 from taskql import task as values
+from taskql.follow_ups import FollowUps
 from taskql.handler import MAX_RESULT_BYTES, declared
 from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.outcome import Abandoned, Failed, Outcome, Released, Retry, Succeeded
+from taskql.policy import Policy
 from taskql.queues import TaskPriority
+from taskql.registry import Registry, handlers_in
 from taskql.retry import MAX_RETRY_DELAY, describe
 from taskql.task import Failure, Progress, Task
 from tests.unit import process_handlers as handlers
 
 NOW = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 LONGEST_WAIT_SECONDS = 60
+REGISTRY = Registry(handlers_in(handlers))
+POLICY = Policy()
 CRASH = Failure("CRASHED", "it crashed", retryable=True)
 ERROR = Failure("EXCEPTION", "it raised", retryable=True)
 
@@ -52,12 +57,16 @@ def a_task(kind: str, data: dict[str, Any], **changes: Any) -> Task:
 class Run:
     """An attempt, with what it reported."""
 
-    def __init__(self, function: Callable[..., Any], data: dict[str, Any], **task: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], data: dict[str, Any], policy: Policy = POLICY, **task: Any
+    ) -> None:
         self.reports: list[Progress] = []
         self.reported = asyncio.Event()
         found = declared(function)
         assert found is not None
-        self.attempt = Attempt(found, a_task(found.kind, data, **task), self.report)
+        self.follow_ups = FollowUps("ada", REGISTRY)
+        task_of_it = a_task(found.kind, data, **task)
+        self.attempt = Attempt(found, task_of_it, self.report, self.follow_ups, {}, policy)
 
     def report(self, progress: Progress) -> None:
         self.reports.append(progress)
@@ -167,7 +176,61 @@ async def test_what_a_handler_prints_goes_to_standard_error_and_is_no_answer(
     assert '{"result": {"x": 666}}\n' + "x" * 1_000_000 in printed.err
 
 
+async def test_a_larger_result_arrives_where_the_deployment_allows_it() -> None:
+    run = Run(handlers.largest, {"x": 3_000_000}, policy=Policy(max_result_bytes=10 * 1024 * 1024))
+    assert await run.outcome() == Succeeded({"text": "ü" * 3_000_000})
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (handlers.look_up, "lookUp ('a',) opened in the loop"),
+        (handlers.look_up_plainly, "opened in the loop"),
+    ],
+)
+async def test_the_lifespans_of_its_module_are_open(function: Callable[..., Any], text: str) -> None:
+    assert await Run(function, {}, tags=("a",)).outcome() == Succeeded({"text": text})
+
+
+async def test_what_a_handler_asks_for_comes_with_its_result() -> None:
+    outcome = await outcome_of(handlers.ask)
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result == {"text": " ".join(str(task.id) for task in outcome.follow_ups)}
+    assert [(task.owner, task.kind, task.title, task.run_at) for task in outcome.follow_ups] == [
+        ("ada", "double", "first", None),
+        ("ada", "whoAmI", "second", handlers.LATER),
+    ]
+
+
+async def test_a_handler_that_asked_and_then_raised_is_tried_again_and_nothing_follows() -> None:
+    run = Run(handlers.ask, {"path": "busy"})
+    outcome = await run.outcome()
+    assert isinstance(outcome, Retry)
+    assert run.follow_ups.tasks == ()
+
+
+async def test_a_follow_up_that_only_the_worker_can_refuse_fails_the_task() -> None:
+    outcome = await outcome_of(handlers.ask, x=1)
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.code == "INVALID_FOLLOW_UP"
+    assert outcome.failure.message.startswith("create_task('double'): input.x ")
+
+
 # ---------------------------------------------------------------- raises
+
+
+async def test_a_declared_failure_keeps_its_fields() -> None:
+    outcome = await outcome_of(handlers.sell)
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.code == "OUT_OF_STOCK"
+    detail = {"__typename": "OutOfStock", "sku": "X-7", "message": "Nothing is left."}
+    assert outcome.failure.detail == detail
+
+
+async def test_the_text_of_any_exception_is_shown_where_the_deployment_exposes_it() -> None:
+    outcome = await Run(handlers.raise_it, {"x": 5}, policy=Policy(expose_errors=True)).outcome()
+    assert isinstance(outcome, Retry)
+    assert outcome.failure.message == "ValueError: secret"
 
 
 @pytest.mark.parametrize("function", [handlers.raise_it, handlers.raise_later])
@@ -242,7 +305,7 @@ async def test_a_process_that_cannot_be_started_is_a_crash(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "written",
     [
-        {"x": 10 * MAX_LINE_BYTES},
+        {"x": 10 * longest_line(Policy())},
         {"path": "not JSON"},
         {"path": "[]"},
         {"path": "[" * 60_000},

@@ -61,6 +61,54 @@ def test_the_text_of_an_ordinary_exception_is_shown_to_nobody() -> None:
             assert "secret" not in str(plan_retry(attempt, 3, error, full))
 
 
+class Strange(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError("no text today")
+
+
+@pytest.mark.parametrize(
+    ("error", "hidden", "exposed"),
+    [
+        (KeyError("x"), "The handler raised KeyError.", "KeyError: 'x'"),
+        (ValueError(), "The handler raised ValueError.", "ValueError"),
+        (SystemExit(3), "The handler raised SystemExit.", "SystemExit: 3"),
+        (
+            ExceptionGroup("two", [ValueError("x"), Permanent("y")]),
+            "The handler raised ExceptionGroup.",
+            "ExceptionGroup: two (2 sub-exceptions)",
+        ),
+        (Strange(), "The handler raised Strange.", "Strange"),
+        (ValueError("a\x00b\ud800"), "The handler raised ValueError.", "ValueError: a\ufffdb\ufffd"),
+        (
+            type("see: p@ssword", (Exception,), {})("x"),
+            "The handler raised an exception without a name.",
+            "an exception without a name: x",
+        ),
+    ],
+    ids=repr,
+)
+def test_only_a_deployment_that_says_so_shows_the_text_of_any_exception(
+    error: BaseException, hidden: str, exposed: str
+) -> None:
+    assert describe(error) == Failure("EXCEPTION", hidden, retryable=True)
+    assert describe(error, expose=True) == Failure("EXCEPTION", exposed, retryable=True)
+    outcome = plan_retry(3, 3, error, full, expose=True)
+    assert outcome == Failed(Failure("ATTEMPTS_EXHAUSTED", exposed, retryable=True))
+
+
+def test_an_exposed_text_is_cut() -> None:
+    assert (
+        describe(ValueError("x" * 3000), expose=True).message
+        == f"ValueError: {'x' * 3000}"[:MAX_FAILURE_CHARS]
+    )
+
+
+def test_where_an_exception_came_from_is_shown_to_nobody() -> None:
+    error = ValueError("shown")
+    error.__cause__ = KeyError("secret")
+    assert describe(error, expose=True).message == "ValueError: shown"
+
+
 @pytest.mark.parametrize("error", [Permanent("no"), BadResult("no"), ResultTooLarge("no")])
 def test_what_trying_again_would_not_help_fails_at_the_first_attempt(error: Exception) -> None:
     assert plan_retry(1, 3, error, full) == Failed(describe(error))

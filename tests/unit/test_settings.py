@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from taskql.errors import StartupError
 from taskql.queues import Queue
-from taskql.settings import Settings, load_handler_modules, load_settings
+from taskql.settings import Settings, load_database_settings, load_handler_modules, load_settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / ".env.example"
 HEAD = """\
@@ -33,6 +33,7 @@ TIMES = {
     "TASKQL_POLL_SECONDS": "poll",
     "TASKQL_RESEND_SECONDS": "resend_margin",
     "TASKQL_DRAIN_SECONDS": "drain",
+    "TASKQL_UNKNOWN_KIND_SECONDS": "unknown_kind_patience",
 }
 
 
@@ -122,6 +123,11 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("PORT", "http"),
         ("LOG_LEVEL", "loud"),
         ("TASKQL_STATUS_CACHE", "maybe"),
+        ("TASKQL_RESULTS", "small"),
+        ("TASKQL_MAX_RESULT_BYTES", "65535"),
+        ("TASKQL_MAX_RESULT_BYTES", "104857601"),
+        ("TASKQL_EXPOSE_ERRORS", "maybe"),
+        ("TASKQL_UNKNOWN_KIND_SECONDS", "0"),
         ("SQS_QUEUE_URL", "tasks"),
         ("SQS_HIGH_QUEUE_URL", "tasks"),
         ("SQS_LOW_QUEUE_URL", "tasks"),
@@ -293,3 +299,41 @@ def test_ten_seconds_of_requests_may_come_at_once_unless_it_is_set(
 def test_a_burst_without_a_rate_is_refused() -> None:
     os.environ["TASKQL_RATE_BURST"] = "7"
     assert "TASKQL_RATE_BURST says nothing without TASKQL_RATE_LIMIT" in refusal()
+
+
+@pytest.mark.parametrize(("text", "exposed"), [("", False), ("off", False), ("on", True), ("ON", True)])
+@pytest.mark.parametrize("bucket", ["", "results"])
+def test_errors_are_exposed_only_where_that_is_switched_on(text: str, exposed: bool, bucket: str) -> None:
+    os.environ["TASKQL_EXPOSE_ERRORS"] = text
+    os.environ["RESULTS_BUCKET"] = bucket
+    assert load_settings().policy.expose_errors is exposed
+
+
+def test_checking_a_deployment_needs_the_database_alone() -> None:
+    for name in REQUIRED:
+        if name != "DATABASE_URL":
+            del os.environ[name]
+    assert load_database_settings().database_url == REQUIRED["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("given", "max_result_bytes", "max_row_bytes"),
+    [
+        ({}, 65_536, 65_536),
+        ({"TASKQL_MAX_RESULT_BYTES": "1000000"}, 65_536, 65_536),
+        ({"RESULTS_BUCKET": "b"}, 10_485_760, 65_536),
+        ({"RESULTS_BUCKET": "b", "TASKQL_MAX_RESULT_BYTES": "1000000"}, 1_000_000, 65_536),
+        ({"RESULTS_BUCKET": "b", "TASKQL_RESULTS": "ALL"}, 10_485_760, 0),
+    ],
+)
+def test_how_large_results_may_be_depends_on_the_bucket(
+    given: dict[str, str], max_result_bytes: int, max_row_bytes: int
+) -> None:
+    os.environ.update(given)
+    policy = load_settings().policy
+    assert (policy.max_result_bytes, policy.max_row_bytes) == (max_result_bytes, max_row_bytes)
+
+
+def test_all_results_need_a_bucket_to_go_to() -> None:
+    os.environ["TASKQL_RESULTS"] = "all"
+    assert refusal() == "TASKQL_RESULTS=all needs RESULTS_BUCKET, the S3 bucket that they go to"

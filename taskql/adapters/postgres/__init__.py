@@ -4,8 +4,10 @@ Invariant: every transition locks the task's dispatch row first and the task aft
 that transitions of one task queue up and never deadlock.
 """
 
+from taskql.adapters.postgres.backlog import PostgresBacklog
 from taskql.adapters.postgres.control import PostgresControl
 from taskql.adapters.postgres.dead_letters import PostgresDeadLetters
+from taskql.adapters.postgres.discarded import PostgresDiscarded
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.leases import PostgresLeases
@@ -16,8 +18,10 @@ from taskql.adapters.postgres.secrets import PostgresSecrets
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
+    "PostgresBacklog",
     "PostgresControl",
     "PostgresDeadLetters",
+    "PostgresDiscarded",
     "PostgresDispatch",
     "PostgresLeases",
     "PostgresListings",

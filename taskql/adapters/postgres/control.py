@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from taskql.adapters.postgres.discarded import DISCARD
 from taskql.adapters.postgres.engine import compact_json, connection
 from taskql.adapters.postgres.filters import is_owned
 from taskql.adapters.postgres.listings import PLACE, find
@@ -40,7 +41,13 @@ RETURNING {TASK_SQL}
 
 RETRY = revive(f"t.id = ANY(:ids) AND {is_owned('t')} AND t.status IN ('FAILED', 'CANCELLED')")
 
-DELETE = text(f"DELETE FROM tasks t WHERE id = :id AND {is_owned('t')} AND outcome IS NOT NULL RETURNING id")
+DELETE = text(f"""
+WITH gone AS (
+    DELETE FROM tasks t WHERE id = :id AND {is_owned("t")} AND outcome IS NOT NULL
+    RETURNING id, result_location
+), discarded AS ({DISCARD})
+SELECT id FROM gone
+""")
 
 
 class PostgresControl:

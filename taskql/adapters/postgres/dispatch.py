@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
 
+from taskql.adapters.postgres.discarded import DISCARD
 from taskql.adapters.postgres.engine import compact_json, connection
 from taskql.adapters.postgres.ordering import UNBLOCK, UNBLOCK_ALL
 from taskql.adapters.postgres.tables import (
@@ -155,7 +156,7 @@ RETURNING l.id, l.reason, l.body, l.task_id, l.attempt, l.queue, l.at
 
 MARK_DEAD_LETTERS_SENT = text("UPDATE dead_letters SET sent_at = now() WHERE id = ANY(:ids)")
 
-FORGET = text("""
+FORGET = text(f"""
 WITH old AS (
     SELECT id FROM tasks WHERE finished_at < now() - CAST(:age AS interval)
     ORDER BY finished_at LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -163,8 +164,10 @@ WITH old AS (
     DELETE FROM dead_letters WHERE id IN (
         SELECT id FROM dead_letters WHERE sent_at < now() - CAST(:age AS interval) LIMIT :limit
     )
-)
-DELETE FROM tasks t USING old WHERE t.id = old.id
+), gone AS (
+    DELETE FROM tasks t USING old WHERE t.id = old.id RETURNING t.id, t.result_location
+), discarded AS ({DISCARD})
+SELECT count(*) FROM gone
 """)
 
 # A group that somebody is taking a place in is in use; waiting for it with others in hand could deadlock.
@@ -251,4 +254,4 @@ class PostgresDispatch:
     async def forget_older(self, age: timedelta, limit: int) -> int:
         async with connection(self._engine) as opened:
             found = await opened.execute(FORGET, {"age": age, "limit": limit})
-            return found.rowcount
+            return int(found.scalar_one())

@@ -1,4 +1,4 @@
-"""What workers do in PostgreSQL: claims, and the named transitions of a leased attempt.
+"""What workers do in PostgreSQL: the named transitions of a leased attempt.
 
 Every transition is fenced: it takes effect only while its attempt is the one that runs. The dispatch row is
 locked first and carries the fence; `at` is the moment of the change, on the database's clock.
@@ -9,18 +9,17 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, column, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
 
+from taskql.adapters.postgres.claims import LETTER, claim, reason
 from taskql.adapters.postgres.engine import compact_json, connection, transaction
 from taskql.adapters.postgres.revival import revive
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
     EVENT_SQL,
-    TASK_COLUMNS,
-    TASK_SQL,
     event_from,
     failure_json,
     task_from,
@@ -30,30 +29,15 @@ from taskql.errors import LeaseLost
 from taskql.message import encode
 from taskql.ports import (
     Claim,
-    Claimed,
     Completion,
-    Finished,
-    LeasedElsewhere,
-    NoHandler,
-    NotDue,
     Revived,
-    Unknown,
 )
 from taskql.queues import Queue
 from taskql.storable import storable
-from taskql.task import JSON, MAX_ATTEMPTS_KEPT, Failure, Lease, NewTask, Progress, TaskEvent
-
-PUT_OFF_SECONDS = 10
-"""How long a task waits that came to a worker which does not know its kind."""
+from taskql.task import JSON, Failure, Lease, NewTask, Progress, TaskEvent
 
 HELD = """
     WHERE d.task_id = :id AND d.attempt = :attempt AND d.lease_expires_at IS NOT NULL
-"""
-
-OPEN_ATTEMPT = f"""
-    attempts = CASE WHEN jsonb_array_length(t.attempts) < {MAX_ATTEMPTS_KEPT}
-                    THEN t.attempts ELSE t.attempts - 0 END
-        || jsonb_build_object('number', mine.attempt, 'started_at', mine.at)
 """
 
 CLOSE_ATTEMPT = """
@@ -61,40 +45,6 @@ CLOSE_ATTEMPT = """
         'finished_at', mine.at, 'outcome', CAST(:attempt_outcome AS text),
         'failure', CAST(:failure AS jsonb) - 'detail'))
 """
-
-CLAIM = text(f"""
-WITH mine AS (
-    UPDATE dispatch d
-    SET attempt = d.attempt + 1, lease_expires_at = clock_timestamp() + :lease_for,
-        sent_at = coalesce(d.sent_at, now()), reserved_until = NULL, expires_at = NULL
-    FROM tasks t
-    WHERE d.task_id = :id AND t.id = d.task_id AND t.kind = ANY(:kinds) AND d.lease_expires_at IS NULL
-      AND d.available_at <= clock_timestamp() AND NOT d.blocked
-      AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp())
-    RETURNING d.task_id, d.attempt, clock_timestamp() AS at
-)
-UPDATE tasks t
-SET status = 'PROCESSING', version = t.version + 1, attempt = mine.attempt, progress = NULL,
-    started_at = coalesce(t.started_at, mine.at), updated_at = mine.at, {OPEN_ATTEMPT}
-FROM mine WHERE t.id = mine.task_id
-RETURNING {TASK_SQL}, t.trace_context ->> 'traceparent' AS traceparent
-""").columns(*TASK_COLUMNS, column("traceparent"))
-
-# PostgreSQL's greatest() passes over nulls: without the CASE, a task that nobody leases would seem leased.
-MISSED = text("""
-SELECT t.kind, d.task_id IS NULL AS finished,
-       CASE WHEN d.lease_expires_at IS NOT NULL
-            THEN greatest(d.lease_expires_at - clock_timestamp(), interval '0') END AS remaining
-FROM tasks t LEFT JOIN dispatch d ON d.task_id = t.id
-WHERE t.id = :id
-""")
-
-PUT_OFF = text("""
-UPDATE dispatch
-SET available_at = clock_timestamp() + make_interval(secs => :seconds), sent_at = NULL, reserved_until = NULL,
-    sends = sends + (sent_at IS NULL)::integer
-WHERE task_id = :id AND lease_expires_at IS NULL
-""")
 
 EXTEND = text(f"""
 UPDATE dispatch d SET lease_expires_at = clock_timestamp() + :lease_for {HELD} RETURNING d.task_id
@@ -125,11 +75,7 @@ RETURNING {EVENT_SQL}
 
 FAIL = text(f"""
 WITH mine AS (DELETE FROM dispatch d {HELD} RETURNING d.task_id, d.queue, clock_timestamp() AS at),
-letter AS (
-    INSERT INTO dead_letters (reason, task_id, owner, attempt, queue, body, at)
-    SELECT CAST(:reason AS text), t.id, t.owner, t.attempt, mine.queue, CAST(:body AS text), mine.at
-    FROM mine JOIN tasks t ON t.id = mine.task_id
-)
+{LETTER}
 UPDATE tasks t
 SET status = 'FAILED', outcome = 'FAILED', version = t.version + 1, failure = CAST(:failure AS jsonb),
     updated_at = mine.at, finished_at = mine.at, {CLOSE_ATTEMPT}
@@ -159,19 +105,18 @@ BURY = text("INSERT INTO dead_letters (reason, queue, body) VALUES (:reason, :qu
 
 
 class PostgresLeases:
-    """LeaseStore over an engine in autocommit."""
+    """LeaseStore over an engine in autocommit.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    A task that has met only workers without its kind for `patience` is given up by the next one.
+    """
+
+    def __init__(self, engine: AsyncEngine, patience: timedelta) -> None:
         self._engine = engine
+        self._patience = patience
 
     async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
         async with connection(self._engine) as opened:
-            wanted = {"id": task_id, "kinds": list(kinds), "lease_for": lease_for}
-            row = (await opened.execute(CLAIM, wanted)).mappings().one_or_none()
-            if row is None:
-                return await _missed(opened, task_id, kinds)
-        task = task_from(row)
-        return Claimed(Lease(task.id, task.attempt), task, row["traceparent"])
+            return await claim(opened, task_id, kinds, lease_for, self._patience)
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:
         await self._fenced(EXTEND, lease, lease_for=lease_for)
@@ -226,7 +171,7 @@ class PostgresLeases:
                 lease,
                 attempt_outcome="FAILED",
                 failure=compact_json(failure_json(failure)),
-                reason=f"{failure.code}: {failure.message}",
+                reason=reason(failure),
                 body=encode(lease.task_id),
             )
         )
@@ -276,18 +221,3 @@ def _held(row: RowMapping | None, lease: Lease) -> RowMapping:
     if row is None:
         raise LeaseLost(f"attempt {lease.attempt} of task {lease.task_id} is no longer this worker's")
     return row
-
-
-async def _missed(opened: AsyncConnection, task_id: UUID, kinds: Collection[str]) -> Claim:
-    """Why a claim changed nothing; a task of an unknown kind is put off for another worker."""
-    row = (await opened.execute(MISSED, {"id": task_id})).mappings().one_or_none()
-    if row is None:
-        return Unknown()
-    if row["finished"]:
-        return Finished()
-    if row["remaining"] is not None:
-        return LeasedElsewhere(row["remaining"])
-    if row["kind"] not in kinds:
-        await opened.execute(PUT_OFF, {"id": task_id, "seconds": PUT_OFF_SECONDS})
-        return NoHandler(row["kind"])
-    return NotDue()

@@ -39,18 +39,19 @@ RESERVED_UNTIL = "now() + interval '5 seconds'"
 # are made in the order of the items, so that they sort as the client gave them.
 CREATE = text(f"""
 WITH items AS MATERIALIZED (
-    SELECT item, uuidv7() AS id, owner, kind, title, description, input, max_attempts, priority,
-           ordering_key, ordering_group, queue, ARRAY(SELECT jsonb_array_elements_text(tags)) AS tags,
-           run_at, expires_at, key, hash
+    SELECT item, coalesce(given_id, uuidv7()) AS id, owner, kind, title, description, input, max_attempts,
+           priority, ordering_key, ordering_group, queue,
+           ARRAY(SELECT jsonb_array_elements_text(tags)) AS tags, run_at, expires_at, key, hash
     FROM unnest(
         CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]),
         CAST(:descriptions AS text[]), CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]),
         CAST(:priorities AS text[]), CAST(:ordering_keys AS text[]), CAST(:ordering_groups AS text[]),
         CAST(:queues AS text[]), CAST(:tags AS jsonb[]), CAST(:run_ats AS timestamptz[]),
-        CAST(:expires_ats AS timestamptz[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[])
+        CAST(:expires_ats AS timestamptz[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[]),
+        CAST(:ids AS uuid[])
     ) WITH ORDINALITY AS given(
         owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_group, queue,
-        tags, run_at, expires_at, key, hash, item
+        tags, run_at, expires_at, key, hash, given_id, item
     )
 ), places AS (
     {take_places("items")}
@@ -197,6 +198,7 @@ async def insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, C
             "keys": [task.idempotency_key for task in new],
             "hashes": [task.request_hash for task in new],
             "trace_context": trace_context(),
+            "ids": [task.id for task in new],
         },
     )
     return {row["item"] - 1: Created(task := task_from(row), due(task, row)) for row in rows.mappings()}

@@ -1,68 +1,17 @@
-"""One client of SQS: its pool, its time limits, and its errors as ours.
+"""One client of SQS."""
 
-Invariant: a request ends within its time limit, with an answer, `Refused` or `Unavailable`.
-"""
-
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
-from urllib.parse import urlsplit
 
-import aioboto3
-from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ParamValidationError
-from botocore.parsers import ResponseParserError
+from taskql.adapters.aws import CONNECT_SECONDS, AwsClient, Refused, open_raw
+from taskql.errors import Denied
 
-from taskql.errors import Denied, StartupError, Unavailable
-
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-CONNECT_SECONDS = 1
 READ_SECONDS = 3
-# One more try hides a connection that the server closed just as we took it from the pool.
-TRIES = 2
 
 
-class Refused(Unavailable):
-    """SQS answered, with an error. `code` is AWS's, without its namespace.
-
-    It counts as an outage: a missing queue or permission is given back by an operator, not by a restart.
-    """
-
-    def __init__(self, operation: str, error: ClientError) -> None:
-        details = error.response.get("Error", {})
-        self.code = str(details.get("Code", "unknown")).rpartition(".")[2]
-        self.status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        super().__init__(f"SQS refused {operation}: {self.code}: {details.get('Message', '')}")
-
-    @property
-    def is_ours_to_mend(self) -> bool:
-        """Whether the request is at fault, and not how SQS fares or how much we ask of it."""
-        return 400 <= self.status < 500 and "Throttl" not in self.code
-
-
-class SqsClient:
-    """Requests by the name of botocore's methods."""
-
-    def __init__(self, raw: Any, limit: timedelta) -> None:
-        self._raw = raw
-        self._limit = limit
-
-    async def request(self, operation: str, **arguments: Any) -> Any:
-        """SQS's answer. Raises Refused, or Unavailable where there is none in time."""
-        try:
-            # botocore's own limits leave out name resolution, the wait for a connection, and the second try.
-            async with asyncio.timeout(self._limit.total_seconds()):
-                return await getattr(self._raw, operation)(**arguments)
-        except ClientError as error:
-            raise Refused(operation, error) from error
-        except ParamValidationError:
-            raise  # a mistake of ours, which time won't mend
-        except (BotoCoreError, ResponseParserError, OSError) as error:
-            raise Unavailable(
-                f"SQS does not answer {operation}: {str(error) or type(error).__name__}"
-            ) from error
+class SqsClient(AwsClient):
+    """Requests to SQS, and whether it answers them at all."""
 
     async def ping(self, queue_url: str) -> None:
         """Raises Unavailable unless SQS answers, and Denied unless it lets us use the queue."""
@@ -72,10 +21,6 @@ class SqsClient:
             if not error.is_ours_to_mend:
                 raise
             raise Denied(f"The SQS queue {queue_url} can't be used: {error}") from error
-
-
-def is_loopback(url: str | None) -> bool:
-    return url is not None and urlsplit(url).hostname in LOOPBACK
 
 
 @asynccontextmanager
@@ -88,33 +33,7 @@ async def open_client(
 ) -> AsyncIterator[SqsClient]:
     """A client with a pool of its own. SQS may hold an answer back for `longest_wait` (long polls)."""
     reading = READ_SECONDS + longest_wait.total_seconds()
-    config = AioConfig(
-        proxies={} if is_loopback(endpoint_url) else None,  # a proxy can't reach an emulator on this machine
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=reading,
-        max_pool_connections=connections,
-        retries={"total_max_attempts": TRIES, "mode": "standard"},
-    )
-    async with AsyncExitStack() as stack:
-        try:
-            session = aioboto3.Session()
-            await require_credentials(session)
-            raw = await stack.enter_async_context(
-                session.client("sqs", endpoint_url=endpoint_url, region_name=region, config=config)
-            )
-        except NoRegionError:
-            raise StartupError("The region of the SQS queues is not known; set AWS_REGION.") from None
-        except BotoCoreError as error:
-            raise StartupError(f"The AWS SDK can't use its settings (AWS_*): {error}") from None
-        except ValueError as error:
-            raise StartupError(f"AWS_ENDPOINT_URL can't be used: {error}") from None
-        yield SqsClient(raw, timedelta(seconds=CONNECT_SECONDS + reading + 1))
-
-
-async def require_credentials(session: aioboto3.Session) -> None:
-    """Without any, each request would fail anew, and only after a search for them."""
-    if await session.get_credentials() is None:
-        raise StartupError(
-            "There are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
-            "in AWS_PROFILE, or give this machine a role. An emulator takes any two words."
-        )
+    async with open_raw(
+        "sqs", endpoint_url=endpoint_url, region=region, read_seconds=reading, connections=connections
+    ) as raw:
+        yield SqsClient("SQS", raw, timedelta(seconds=CONNECT_SECONDS + reading + 1))

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from taskql.adapters.sqs.client import Refused, SqsClient, open_client
+from taskql.adapters.aws import Refused
+from taskql.adapters.sqs.client import SqsClient, open_client
 from taskql.message import attempt_from
 from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
 from taskql.queues import Queue

@@ -12,7 +12,8 @@ STATEMENTS = (
     "ALTER TABLE dispatch ADD COLUMN unknown_since timestamptz",
     "COMMENT ON COLUMN dispatch.unknown_since IS "
     "'Since when it has met only workers that do not know its kind.'",
-    "CREATE TABLE discarded_results (task_id uuid PRIMARY KEY, reserved_until timestamptz)",
+    "CREATE TABLE discarded_results "
+    "(task_id uuid PRIMARY KEY, location text NOT NULL, reserved_until timestamptz)",
 )
 
 

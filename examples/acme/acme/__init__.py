@@ -1,0 +1,1 @@
+"""Kinds of tasks that Acme's front ends ask for."""
