@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from graphql import (
@@ -128,7 +129,7 @@ def test_committed_schema_is_the_one_that_the_code_makes() -> None:
 
 
 def test_introspection_tells_that_work_is_one_of() -> None:
-    asking = SimpleNamespace(viewer=LOCAL, for_operation=lambda: asking)
+    asking: Any = SimpleNamespace(viewer=LOCAL, for_operation=lambda: asking)
     query = '{__type(name: "TaskWorkInput") {isOneOf}}'
     found = build_schema(load_registry()).execute_sync(query, context_value=asking)
     assert found.data == {"__type": {"isOneOf": True}}

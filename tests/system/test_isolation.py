@@ -37,7 +37,7 @@ SETTINGS = {
 }
 WITHIN_SECONDS = 60
 AT_A_TIME = 8
-LARGE = 100_000
+LARGE = 5_000
 """A result that PostgreSQL does not keep, in words of 16 characters."""
 
 FAR = datetime.now(UTC) + timedelta(days=1000)
@@ -184,13 +184,35 @@ class World:
         finally:
             await connection.close()
 
-    async def sql(self, *statements: str) -> None:
+    async def touch(self, *owners: str) -> None:
+        """Let all that they have change, one owner after another, and no event tell of it."""
+        await self._perform(
+            *(
+                "UPDATE tasks SET version = version + 1, updated_at = clock_timestamp(), "
+                "finished_at = CASE WHEN outcome IS NOT NULL THEN clock_timestamp() END "
+                f"WHERE owner = '{owner}'"
+                for owner in owners
+            )
+        )
+
+    async def vanish(self) -> None:
+        """Let there be nothing of anybody's."""
+        await self._perform(
+            *(f"DELETE FROM {table}" for table in ("tasks", "dispatch", "dead_letters", "orderings"))
+        )
+
+    async def _perform(self, *statements: str) -> None:
         connection = await self.deployment.connect()
         try:
             for statement in statements:
                 await connection.execute(statement)
         finally:
             await connection.close()
+
+    def fields(self, name: str) -> Mapping[str, Any]:
+        type_ = self.schema.type_map[name]
+        assert isinstance(type_, GraphQLObjectType)
+        return type_.fields
 
 
 CREATE = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { task { id } userErrors { message } } }"
@@ -213,12 +235,177 @@ async def as_owner(deployment: Deployment, owner: str, scope: str | None = None)
         yield found
 
 
+# ---------------------------------------------------------------- what everybody asks, and is answered
+
+
 @pytest.fixture(scope="module")
 async def deployment(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
     async with Deployment(stack, tmp_path_factory.mktemp("isolation"), SETTINGS) as deployment:
-        api, consumer = deployment.launch("gql"), deployment.launch("consumer")
-        del api, consumer
-        deployment.processes.clear()
+        deployment.launch("consumer")
         deployment.start_api()
-        deployment.start_consumers()
         yield deployment
+
+
+@pytest.fixture(scope="module")
+async def world(deployment: Deployment) -> AsyncIterator[World]:
+    """With tasks of bob's in every status."""
+    async with as_owner(deployment, BOB) as bob, as_owner(deployment, ROOT, ADMIN) as root:
+        schema = build_client_schema(await one(bob["HTTP"], get_introspection_query()))
+        world = World(deployment, schema, bob, root)
+        order = world.word("order")
+        await world.make("pending", priority="HIGH", runAt=NEVER, expiresAt=LATER)
+        await world.make("processing", end="never", orderingKey=order)
+        await world.make("behind", orderingKey=order)
+        await world.make("done")
+        await world.make("failed", end="failed")
+        await world.make("failed too", end="failed")
+        await world.make("cancelled", runAt=NEVER)
+        statuses = {
+            "pending": "PENDING",
+            "processing": "PROCESSING",
+            "behind": "PENDING",
+            "done": "COMPLETED",
+            "failed": "FAILED",
+            "failed too": "FAILED",
+            "cancelled": "CANCELLED",
+        }
+        if "resultUrl" in world.fields("Task"):
+            await world.make("large", repeat=LARGE)
+            statuses["large"] = "COMPLETED"
+        cancel = "mutation ($id: ID!) { cancelTask(input: {id: $id}) { task { status } } }"
+        await one(bob["HTTP"], cancel, id=world.tasks["cancelled"]["id"])
+        await asyncio.gather(*(world.until(name, status) for name, status in statuses.items()))
+        await world.look_around()
+        yield world
+
+
+async def ask(asker: Asker, case: Case) -> list[str]:
+    async with asyncio.timeout(WITHIN_SECONDS):
+        return [text async for text in asker.answers(case.document, case.variables)]
+
+
+async def ask_all(named: Mapping[str, Asker], cases: Iterable[Case]) -> Answers:
+    """Several at a time: none of them changes anything."""
+    turns = asyncio.Semaphore(AT_A_TIME)
+
+    async def in_turn(transport: str, case: Case) -> tuple[tuple[str, str], list[str]]:
+        async with turns:
+            return (transport, str(case)), await ask(named[transport], case)
+
+    return dict(await asyncio.gather(*(in_turn(transport, case) for case in cases for transport in named)))
+
+
+async def ask_each(named: Mapping[str, Asker], cases: Iterable[Case]) -> Answers:
+    """One after another over each transport: what is asked may change what is answered next."""
+    cases = list(cases)
+
+    async def over(transport: str) -> Answers:
+        return {(transport, str(case)): await ask(named[transport], case) for case in cases}
+
+    found: Answers = {}
+    for answers in await asyncio.gather(*map(over, named)):
+        found |= answers
+    return found
+
+
+@asynccontextmanager
+async def alices(deployment: Deployment) -> AsyncIterator[dict[str, Asker]]:
+    """One who has nothing, on each transport."""
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name in ("HTTP", "events", "socket"):
+            found[name] = (await stack.enter_async_context(as_owner(deployment, f"{ALICE} by {name}")))[name]
+        yield found
+
+
+class Streams:
+    """Subscriptions over every transport, and what they have told so far."""
+
+    def __init__(self, named: Mapping[str, Asker], cases: Iterable[Case]) -> None:
+        self.told: Answers = {}
+        self.ended: set[tuple[str, str]] = set()
+        self._news = asyncio.Condition()
+        streamed = [name for name in named if name != "HTTP"]
+        self._reading = [
+            asyncio.create_task(self._read(name, named[name], case)) for case in cases for name in streamed
+        ]
+
+    async def _read(self, name: str, asker: Asker, case: Case) -> None:
+        told = self.told[name, str(case)] = []
+        async for text in asker.answers(case.document, case.variables):
+            async with self._news:
+                told.append(text)
+                self._news.notify_all()
+        self.ended.add((name, str(case)))
+
+    async def until_each_has(self, found: Iterable[str], about: Iterable[Case]) -> bool:
+        """Whether all of these are told one of the words before long."""
+        words, wanted = set(found), {str(case) for case in about}
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self._news:
+                await self._news.wait_for(
+                    lambda: all(
+                        has_any("".join(told), words)
+                        for (_, case), told in self.told.items()
+                        if case in wanted
+                    )
+                )
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+
+
+def has_any(text: str, words: Iterable[str]) -> bool:
+    return any(word in text for word in words)
+
+
+@dataclass
+class Observed:
+    """What everybody was answered, and bob's rows before and after."""
+
+    cases: list[Case]
+    alice: Answers
+    alone: Answers
+    bob: Answers
+    root: Answers
+    carol: Streams
+    carol_alone: Streams
+    bobs: Streams
+    rows: tuple[list[Any], list[Any]]
+
+
+@pytest.fixture(scope="module")
+async def observed(world: World) -> AsyncIterator[Observed]:
+    cases = world.cases()
+    asked, changing, watched = (
+        [case for case in cases if case.operation == each] for each in ("Query", "Mutation", "Subscription")
+    )
+    updates = [case for case in watched if case.about == "Subscription.taskUpdates"]
+    mine = [case for case in updates if not case.variables]
+    async with as_owner(world.deployment, CAROL) as others, alices(world.deployment) as alice:
+        carols = (await one(others["HTTP"], CREATE, input={"title": "mine", "runAt": NEVER}))["createTask"]["task"]["id"]
+        carol, bobs = Streams(others, watched), Streams(world.bob, watched)
+        bob, root = await asyncio.gather(ask_all(world.bob, asked), ask_all(world.root, asked))
+        await world.touch(BOB, CAROL)
+
+        before = await world.rows()
+        answers = await ask_all(alice, [*asked, *watched_briefly(watched)])
+        answers |= await ask_each(alice, changing)
+        after = await world.rows()
+
+        while not await bobs.until_each_has(world.words, updates):
+            await world.touch(BOB, CAROL)
+        bob |= await ask_each({"HTTP": world.bob["HTTP"]}, changing)
+        await world.touch(CAROL)
+        assert await carol.until_each_has([carols], mine)
+        await asyncio.gather(carol.close(), bobs.close())
+
+        await world.vanish()
+        alone = await ask_all(alice, asked)
+        alone |= await ask_each(alice, changing)
+    yield Observed(cases, answers, alone, bob, root, carol, carol, bobs, (before, after))
