@@ -48,9 +48,10 @@ class Answer:
     __slots__ = ("body", "headers", "status")
 
     def __init__(
-        self, content: Mapping[str, Any], kind: MediaType, status: int = 200, headers: Headers = ()
+        self, content: Mapping[str, Any] | str, kind: MediaType, status: int = 200, headers: Headers = ()
     ) -> None:
-        self.body = encode_json(content).encode()
+        """`content` may be a text of JSON already."""
+        self.body = (content if isinstance(content, str) else encode_json(content)).encode()
         self.status = status
         length = (b"content-length", str(len(self.body)).encode())
         self.headers = [length, *HEADERS.get(kind, HEADERS[MediaType.JSON]), *headers]

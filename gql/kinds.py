@@ -3,7 +3,7 @@
 Invariant: whatever a client can ask for by kind comes from the registry, so a handler's function is its API.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from strawberry.scalars import JSON as JSONScalar
 from strawberry.types.field import StrawberryField
 
 from gql.context import Info
+from gql.errors import Outdated
 from gql.inputs import NoInput, TaskWorkInput
 from gql.models.client import ClientModel
 from gql.models.names import Names
@@ -20,6 +21,7 @@ from gql.models.outcomes import FailureDetail, ResultTypes
 from gql.models.types import ModelTypes, make_field
 from gql.results import Results
 from gql.types import Kind, Task
+from gql.writing import Getter, OutOfReach
 from taskql import task as values
 from taskql.handler import Handler
 from taskql.registry import Registry
@@ -65,6 +67,27 @@ class Kinds:
         """
         types = self._results.get(task.kind)
         return None if types is None or result is None else types.typed(result)
+
+    @property
+    def getters(self) -> Mapping[tuple[str, str], Getter]:
+        """How the fields of a task are read that have resolvers, where that takes no time."""
+        return {
+            ("Task", "isTerminal"): lambda task: task.status.is_terminal,
+            ("Task", "input"): self.shown_input,
+            ("Task", "result"): self._result_at_hand,
+            ("Task", "failureDetail"): lambda task: self._at_hand(self._failures.typed, task.failure),
+        }
+
+    def _result_at_hand(self, task: values.Task) -> Any:
+        if task.result_location is not None:
+            raise OutOfReach
+        return self._at_hand(self.typed_result, task, task.result)
+
+    def _at_hand(self, typed: Callable[..., Any], *what: Any) -> Any:
+        try:
+            return typed(*what)
+        except Outdated:
+            raise OutOfReach from None
 
     # ------------------------------------------------------------ built once
 

@@ -23,6 +23,7 @@ from gql.queries import Query
 from gql.scalars import SCALARS
 from gql.subscriptions import Subscription
 from gql.types import Task
+from gql.writing import Writers
 from taskql.registry import Registry
 
 
@@ -52,6 +53,7 @@ class Schema(strawberry.Schema):
         )
         drop_null_defaults(self._schema)
         self.documents = Documents(self._schema, limits, trusted)
+        self.writers = Writers(self._schema, kinds.getters)
 
     def get_fields(self, type_definition: StrawberryObjectDefinition) -> list[StrawberryField]:
         return [*super().get_fields(type_definition), *self.kinds.fields.get(type_definition.origin, ())]

@@ -25,6 +25,7 @@ from gql.hub import Hub
 from gql.marking import mark, told
 from gql.negotiation import MediaType, accepted
 from gql.origins import Origins
+from gql.plans import Plans
 from gql.protocol import SUBPROTOCOL, CloseCode
 from gql.pulse import Pulse, abort_of
 from gql.rates import count_request, with_rate
@@ -59,6 +60,7 @@ class GraphQLView:
         self._new_context = new_context
         self._hub = hub
         self._origins = origins or Origins()
+        self._plans = Plans(schema)
         self.pulse = Pulse()
         self._rates = rates
         self.admission = Admission(schema.limits)
@@ -110,7 +112,10 @@ class GraphQLView:
         if kind is MediaType.EVENT_STREAM:
             stream = await self._stream(operation, context, allowed)
             return Admitted(stream, self.admission, context.owner)
-        return answer_of(await self._execute(operation, context, allowed), kind)
+        found = await self._plans.answer(operation, context, allowed)
+        if isinstance(found, str):
+            return Answer(found, kind)
+        return answer_of(found or await self._execute(operation, context, allowed), kind)
 
     async def _execute(
         self, operation: Operation, context: Context, allowed: set[OperationType]

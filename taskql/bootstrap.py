@@ -112,7 +112,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         open_sender(settings) as sender,
         open_results(settings) as results,
     ):
-        store = postgres.PostgresTasks(engine)
+        store = postgres.GroupedTasks(engine)
         await wait_until_ready(settings.patience, postgresql(store))
         await postgres.refuse_unmigrated(engine)
         upkeep = open_upkeep(settings, engine, sender, events, results)

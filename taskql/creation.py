@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from taskql.errors import InputIssue, InvalidInput
+from taskql.marks import current
 from taskql.queues import TaskPriority
 from taskql.registry import Registry
 from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
@@ -74,6 +75,7 @@ def checked(owner: str, request: CreateRequest, registry: Registry) -> NewTask:
         idempotency_key=request.idempotency_key,
         request_hash=request_hash(request.sent) if request.idempotency_key is not None else None,
         id=request.id,
+        traceparent=current().traceparent,
     )
 
 

@@ -130,6 +130,7 @@ class NewTask:
     idempotency_key: str | None = None
     request_hash: bytes | None = None
     id: UUID | None = None
+    traceparent: str | None = None
 
     @property
     def queue(self) -> Queue:

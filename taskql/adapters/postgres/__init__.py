@@ -10,6 +10,7 @@ from taskql.adapters.postgres.dead_letters import PostgresDeadLetters
 from taskql.adapters.postgres.discarded import PostgresDiscarded
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
+from taskql.adapters.postgres.grouped import GroupedTasks
 from taskql.adapters.postgres.leases import PostgresLeases
 from taskql.adapters.postgres.listings import PostgresListings
 from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
@@ -18,6 +19,7 @@ from taskql.adapters.postgres.secrets import PostgresSecrets
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
+    "GroupedTasks",
     "PostgresBacklog",
     "PostgresControl",
     "PostgresDeadLetters",

@@ -21,7 +21,6 @@ from taskql.adapters.postgres.engine import APPLICATION, compact_json, connectio
 from taskql.adapters.postgres.filters import is_one_of, owned_by
 from taskql.adapters.postgres.ordering import place, take_places
 from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks, timestamp
-from taskql.marks import current
 from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.task import NewTask, Task
 
@@ -41,17 +40,17 @@ CREATE = text(f"""
 WITH items AS MATERIALIZED (
     SELECT item, coalesce(given_id, uuidv7()) AS id, owner, kind, title, description, input, max_attempts,
            priority, ordering_key, ordering_group, queue,
-           ARRAY(SELECT jsonb_array_elements_text(tags)) AS tags, run_at, expires_at, key, hash
+           ARRAY(SELECT jsonb_array_elements_text(tags)) AS tags, run_at, expires_at, key, hash, trace
     FROM unnest(
         CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]),
         CAST(:descriptions AS text[]), CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]),
         CAST(:priorities AS text[]), CAST(:ordering_keys AS text[]), CAST(:ordering_groups AS text[]),
         CAST(:queues AS text[]), CAST(:tags AS jsonb[]), CAST(:run_ats AS timestamptz[]),
         CAST(:expires_ats AS timestamptz[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[]),
-        CAST(:ids AS uuid[])
+        CAST(:ids AS uuid[]), CAST(:traces AS jsonb[])
     ) WITH ORDINALITY AS given(
         owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_group, queue,
-        tags, run_at, expires_at, key, hash, given_id, item
+        tags, run_at, expires_at, key, hash, given_id, trace, item
     )
 ), places AS (
     {take_places("items")}
@@ -63,8 +62,7 @@ WITH items AS MATERIALIZED (
         (id, owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_number,
          tags, run_at, expires_at, idempotency_key, request_hash, trace_context)
     SELECT id, owner, kind, title, description, input, max_attempts, priority, ordering_key, ordering_number,
-           tags, run_at, expires_at, key, hash,
-           CAST(:trace_context AS jsonb)
+           tags, run_at, expires_at, key, hash, trace
     FROM placed ORDER BY owner, key, item
     ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING {TASK_SQL}
@@ -197,17 +195,15 @@ async def insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, C
             "expires_ats": [task.expires_at for task in new],
             "keys": [task.idempotency_key for task in new],
             "hashes": [task.request_hash for task in new],
-            "trace_context": trace_context(),
             "ids": [task.id for task in new],
+            "traces": [trace_context(task) for task in new],
         },
     )
     return {row["item"] - 1: Created(task := task_from(row), due(task, row)) for row in rows.mappings()}
 
 
-def trace_context() -> str | None:
-    """Of what is under way: a client's operation, or an attempt whose handler asks for follow-ups."""
-    traceparent = current().traceparent
-    return None if traceparent is None else compact_json({"traceparent": traceparent})
+def trace_context(task: NewTask) -> str | None:
+    return None if task.traceparent is None else compact_json({"traceparent": task.traceparent})
 
 
 def due(task: Task, row: RowMapping) -> Dispatch | None:

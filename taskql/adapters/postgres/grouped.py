@@ -1,0 +1,61 @@
+"""Tasks stored and looked up by the group: what is asked for one at a time, from many sides at once.
+
+Invariant: to whoever asks, it is as if they had asked alone.
+"""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from sqlalchemy import Integer, column, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from taskql.adapters.postgres.engine import connection
+from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from
+from taskql.adapters.postgres.tasks import PostgresTasks
+from taskql.grouping import Grouped
+from taskql.ports import Creation, NotStored
+from taskql.task import NewTask, Task
+
+# OFFSET makes it look up each row; a plain join it may perform by reading the whole table.
+FETCH = text(f"""
+SELECT wanted.place, {TASK_SQL}
+FROM unnest(CAST(:ids AS uuid[]), CAST(:owners AS text[])) WITH ORDINALITY AS wanted(id, owner, place)
+CROSS JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = wanted.id OFFSET 0) t
+WHERE wanted.owner IS NULL OR t.owner = wanted.owner
+""").columns(column("place", Integer), *TASK_COLUMNS)
+
+Wanted = tuple[str | None, UUID]
+"""A task, and whose it has to be; None for anybody's."""
+
+
+class GroupedTasks(PostgresTasks):
+    """TaskStore, with group commit."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self._creations: Grouped[NewTask, Creation] = Grouped(super().create)
+        self._look_ups: Grouped[Wanted, Task | None] = Grouped(self._look_up)
+
+    async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        """Several at once are one transaction of their own."""
+        if len(tasks) != 1:
+            return await super().create(tasks)
+        creation = await self._creations(tasks[0])
+        if isinstance(creation, NotStored):
+            raise creation.error  # as it is for one that came alone
+        return [creation]
+
+    async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
+        if len(ids) != 1:
+            return await super().fetch(owner, ids)
+        [id] = ids
+        task = await self._look_ups((owner, id))
+        return {} if task is None else {id: task}
+
+    async def _look_up(self, wanted: Sequence[Wanted]) -> list[Task | None]:
+        values = {"ids": [id for _, id in wanted], "owners": [owner for owner, _ in wanted]}
+        found: list[Task | None] = [None] * len(wanted)
+        async with connection(self._engine) as opened:
+            for row in (await opened.execute(FETCH, values)).mappings():
+                found[row["place"] - 1] = task_from(row)
+        return found
