@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gql import pages
 from gql.authentication import Authenticator
@@ -26,6 +26,8 @@ from gql.schema import build_schema
 from gql.view import GraphQLView
 from gql.watch_tokens import WatchTokens
 from taskql.bootstrap import ApiServices
+
+ENDPOINT = "/graphql"
 
 FULL_COLLECTION_EVERY = 100
 """So many smaller ones at least; Python's own default is 10."""
@@ -54,8 +56,9 @@ class Api:
         origins = origins or Origins()
         schema = build_schema(service.registry, limits, trusted)
         self._view = GraphQLView(schema, self._new_context, self._hub, origins, services.rates)
-        self.app = create_app(
-            self._view, origins.shared(self._view), self._hub, self._feeds, Health(services.pings)
+        endpoint = origins.shared(self._view)
+        self.app = Front(
+            endpoint, create_app(self._view, endpoint, self._hub, self._feeds, Health(services.pings))
         )
 
     async def go_away(self) -> None:
@@ -78,6 +81,20 @@ class Api:
         )
 
 
+class Front:
+    """Leads what is for the endpoint straight there: it deals with all that Starlette would see to."""
+
+    def __init__(self, endpoint: ASGIApp, others: ASGIApp) -> None:
+        self._endpoint = endpoint
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan" and scope["path"] == ENDPOINT:
+            await self._endpoint(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
 def create_app(view: GraphQLView, endpoint: ASGIApp, hub: Hub, feeds: Feeds, health: Health) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -87,8 +104,8 @@ def create_app(view: GraphQLView, endpoint: ASGIApp, hub: Hub, feeds: Feeds, hea
 
     return Starlette(
         routes=[
-            Route("/graphql", endpoint),
-            WebSocketRoute("/graphql", endpoint),
+            Route(ENDPOINT, endpoint),
+            WebSocketRoute(ENDPOINT, endpoint),
             Route("/assets/{name}", pages.asset),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
