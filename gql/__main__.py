@@ -1,4 +1,4 @@
-"""`python -m gql`: the API as one process, against services that the environment names.
+"""`python -m gql`: the API, as one process or as WORKERS of them, against services that the environment names.
 
 Exit code 0 after SIGTERM or SIGINT, 1 with a line that says why where it can't start.
 """
@@ -23,6 +23,7 @@ from gql.schema import print_sdl
 from gql.serving import bound_buffers, config_of
 from gql.trusted import read_folder
 from gql.watch_tokens import WatchTokens
+from gql.workers import die_with, serve_together
 from taskql.access import is_loopback
 from taskql.bootstrap import open_api
 from taskql.errors import StartupError
@@ -39,6 +40,9 @@ logger = logging.getLogger("gql")
 def main() -> int:
     parser = argparse.ArgumentParser("python -m gql", description="Serve TaskQL's API.")
     parser.add_argument("--print-schema", action="store_true", help="print the schema and exit")
+    # For WORKERS above 1: the socket that this process shares with others, and who started it.
+    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.print_schema:
         with in_words("the schema can't be printed"):
@@ -47,7 +51,11 @@ def main() -> int:
         with in_words("the API can't start"):
             settings = load_settings()
             set_up_logging(settings.log_level, settings.taskql_log_format)
-            serve(settings)
+            if arguments.listener is None:
+                serve(settings)
+            else:
+                die_with(arguments.parent)
+                serve_on(socket.socket(fileno=arguments.listener), settings)
     return 0
 
 
@@ -56,11 +64,18 @@ def serve(settings: Settings) -> None:
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as listener:
         take_port(listener, settings.host, settings.port)
         say_who_is_let_in(settings, listener)
-        with (
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-            suppress(asyncio.CancelledError),  # the signal came while we were starting
-        ):
-            runner.run(run(settings, listener))
+        if settings.workers == 1:
+            serve_on(listener, settings)
+        else:
+            asyncio.run(serve_together(listener, settings.workers))
+
+
+def serve_on(listener: socket.socket, settings: Settings) -> None:
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        suppress(asyncio.CancelledError),  # the signal came while we were starting
+    ):
+        runner.run(run(settings, listener))
 
 
 def take_port(listener: socket.socket, host: str, port: int) -> None:

@@ -103,6 +103,7 @@ class Settings(LimitSettings, AccessSettings, DatabaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port that the API listens on")
+    workers: int = Field(1, ge=1, le=64, description="API processes that share the port: as many as cores")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     taskql_log_format: LogFormat = Field(
         "text", description="text, or json: one object a line, for what collects logs"
