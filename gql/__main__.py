@@ -1,4 +1,4 @@
-"""`python -m gql`: the API, as one process or as WORKERS of them, against services that the environment names.
+"""`python -m gql`: the API, as one process or as WORKERS of them, against services that are set from outside.
 
 Exit code 0 after SIGTERM or SIGINT, 1 with a line that says why where it can't start.
 """

@@ -3,7 +3,7 @@
 Invariant: whatever a client can ask for by kind comes from the registry, so a handler's function is its API.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any
@@ -13,7 +13,6 @@ from strawberry.scalars import JSON as JSONScalar
 from strawberry.types.field import StrawberryField
 
 from gql.context import Info
-from gql.errors import Outdated
 from gql.inputs import NoInput, TaskWorkInput
 from gql.models.client import ClientModel
 from gql.models.names import Names
@@ -75,19 +74,13 @@ class Kinds:
             ("Task", "isTerminal"): lambda task: task.status.is_terminal,
             ("Task", "input"): self.shown_input,
             ("Task", "result"): self._result_at_hand,
-            ("Task", "failureDetail"): lambda task: self._at_hand(self._failures.typed, task.failure),
+            ("Task", "failureDetail"): lambda task: self._failures.typed(task.failure),
         }
 
     def _result_at_hand(self, task: values.Task) -> Any:
         if task.result_location is not None:
             raise OutOfReach
-        return self._at_hand(self.typed_result, task, task.result)
-
-    def _at_hand(self, typed: Callable[..., Any], *what: Any) -> Any:
-        try:
-            return typed(*what)
-        except Outdated:
-            raise OutOfReach from None
+        return self.typed_result(task, task.result)
 
     # ------------------------------------------------------------ built once
 

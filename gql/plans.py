@@ -3,28 +3,26 @@ layers in between.
 
 Invariant: an answer by plan is the one that the schema would give, to the letter; a test holds the two
 against each other. Whatever is unusual (errors, other fields, other forms of the same) is out of reach, and
-the schema answers it.
+the schema answers it. Nothing is done twice: of what a plan has done, the schema is told the outcome.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from graphql import (
     FieldNode,
-    FragmentDefinitionNode,
     GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLNonNull,
     GraphQLObjectType,
     OperationDefinitionNode,
-    Undefined,
     VariableNode,
-    located_error,
     print_ast,
 )
-from graphql.utilities import coerce_input_value
 from strawberry.types import ExecutionResult
 from strawberry.types.base import get_object_definition
 from strawberry.types.graphql import OperationType
@@ -33,20 +31,50 @@ from strawberry.utils.str_converters import to_camel_case
 from gql.context import Context
 from gql.creation import create_request, payload_of
 from gql.documents import MAX_REMEMBERED, MAX_REMEMBERED_CHARS, PreparedOperation
-from gql.errors import presented, timed_out
+from gql.errors import timed_out
 from gql.inputs import CreateTaskInput, TaskWorkInput
+from gql.reading import Readers
 from gql.request import Operation
 from gql.scalars import CANONICAL_UUID
-from gql.writing import OutOfReach, Write, Writers
+from gql.selection import fragments_of
+from gql.writing import OutOfReach, Write
+from taskql.creation import CreateRequest
 from taskql.errors import InvalidInput
 from taskql.marks import begin_operation
+from taskql.ports import Creation
+from taskql.service import TaskService
 from taskql.task import JSON
 
 if TYPE_CHECKING:
     from gql.schema import Schema
 
-Resolve = Callable[[JSON, Context], Awaitable[Any]]
-"""A root field by the value of its one argument, as the client sent it. Raises OutOfReach."""
+
+class Once:
+    """A service's `create`, done once: whoever calls it again is told what came of it."""
+
+    __slots__ = ("_creation", "_error", "_service", "began")
+
+    def __init__(self, service: TaskService) -> None:
+        self._service = service
+        self._creation: Creation | None = None
+        self._error: Exception | None = None
+        self.began = False
+
+    async def create(self, owner: str, request: CreateRequest) -> Creation:
+        if not self.began:
+            self.began = True
+            try:
+                self._creation = await self._service.create(owner, request)
+            except Exception as error:
+                self._error = error
+        if self._creation is None:
+            assert self._error is not None
+            raise self._error
+        return self._creation
+
+
+Resolve = Callable[[JSON, Context, Once], Awaitable[Any]]
+"""A root field by the value of its one argument, as it was sent. Whatever it raises, the schema answers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,18 +98,13 @@ class Plans:
 
     def __init__(self, schema: "Schema") -> None:
         self._schema = schema
-        self._input = schema._schema.type_map["CreateTaskInput"]
+        input_type = schema._schema.type_map["CreateTaskInput"]
+        assert isinstance(input_type, GraphQLInputObjectType)
+        self._read_input = Readers().of(GraphQLNonNull(input_type))
         self._plan = lru_cache(MAX_REMEMBERED)(self._new_plan)
-        shown = {("Task", "isTerminal"): is_terminal, ("Task", "input"): schema.kinds.shown_input}
-        self._fields: Mapping[tuple[OperationType, str], tuple[str, str, Resolve, Writers]] = {
-            (OperationType.QUERY, "task"): ("id", "ID!", one_task, schema.writers),
-            # What has been done can't be out of reach: this plan has no field that may not be shown.
-            (OperationType.MUTATION, "createTask"): (
-                "input",
-                "CreateTaskInput!",
-                self._create_task,
-                Writers(schema._schema, shown),
-            ),
+        self._fields: Mapping[tuple[OperationType, str], tuple[str, str, Resolve]] = {
+            (OperationType.QUERY, "task"): ("id", "ID!", one_task),
+            (OperationType.MUTATION, "createTask"): ("input", "CreateTaskInput!", self._create_task),
         }
 
     async def answer(
@@ -97,27 +120,28 @@ class Plans:
             return None
         name = plan.operation.node.name
         begin_operation(name.value if name else None)
-        about = {"cost": {"requested": cost, "limit": limits.complexity}}
-        limit, is_done = asyncio.timeout(limits.operation_seconds), False
+        limit, once = asyncio.timeout(limits.operation_seconds), Once(context.service)
         try:
             async with limit:
-                value = await plan.resolve(variables[plan.variable], context)
-                is_done = plan.type is OperationType.MUTATION
-                data = plan.write(value)
-        except OutOfReach:
-            if is_done:
-                raise  # the schema would do it again
-            return None
+                data = plan.write(await plan.resolve(variables[plan.variable], context, once))
         except Exception as error:
-            if limit.expired():
+            if isinstance(error, TimeoutError) and limit.expired():
+                about = {"cost": {"requested": cost, "limit": limits.complexity}}
                 return ExecutionResult(None, [timed_out(limits.operation_seconds, plan.type)], about)
-            if plan.type is OperationType.QUERY:
-                return None
-            located = located_error(error, [plan.field], [plan.key])
-            return ExecutionResult(None, [presented(located)], about)
+            return await self._by_schema(asked, context, once) if once.began else None
         return (
             f'{{"data":{{"{plan.key}":{data}}},'
             f'"extensions":{{"cost":{{"requested":{cost},"limit":{limits.complexity}}}}}}}'
+        )
+
+    async def _by_schema(self, asked: Operation, context: Context, once: Once) -> ExecutionResult:
+        """The schema's answer to what has been done already."""
+        return await self._schema.execute(
+            asked.query,
+            variable_values=asked.variables,
+            context_value=replace(context, service=cast(TaskService, once)),
+            operation_name=asked.name,
+            operation_extensions=asked.extensions,
         )
 
     # ------------------------------------------------------------ made once
@@ -129,41 +153,29 @@ class Plans:
             if operation is None:
                 return None
             kind, field = OperationType(operation.node.operation.value), only_field(operation.node)
-            argument, type_, resolve, writers = self._fields[kind, field.name.value]
+            argument, type_, resolve = self._fields[kind, field.name.value]
             variable = only_variable(operation.node, field, argument, type_)
-            fragments = {
-                node.name.value: node
-                for node in prepared.document.definitions
-                if isinstance(node, FragmentDefinitionNode)
-            }
+            fragments = fragments_of(prepared.document.definitions)
             root = self._schema._schema.get_root_type(operation.node.operation)
             assert isinstance(root, GraphQLObjectType)
-            write = writers.of(root.fields[field.name.value].type, [field], fragments)
+            write = self._schema.writers.of(root.fields[field.name.value].type, [field], fragments)
         except (GraphQLError, KeyError, OutOfReach):
             return None
         return Plan(operation, kind, field, variable, resolve, write)
 
-    async def _create_task(self, sent: JSON, context: Context) -> Any:
-        value = coerce_input_value(sent, self._input)  # type: ignore[arg-type]
-        if value is Undefined or value is None:
-            raise OutOfReach
+    async def _create_task(self, sent: JSON, context: Context, once: Once) -> Any:
         kinds = self._schema.kinds
+        request = create_request(task_input(self._read_input(sent)), sent, kinds)
         try:
-            request = create_request(task_input(value), sent, kinds)
-            outcome = await context.service.create(context.owner, request)
+            return payload_of(await once.create(context.owner, request), kinds)
         except InvalidInput as error:
             return payload_of(error, kinds)
-        return payload_of(outcome, kinds)
 
 
-async def one_task(sent: JSON, context: Context) -> Any:
+async def one_task(sent: JSON, context: Context, _: Once) -> Any:
     if not isinstance(sent, str) or not CANONICAL_UUID.fullmatch(sent):
         raise OutOfReach
     return await context.service.get(context.viewer.whose, UUID(sent))
-
-
-def is_terminal(task: Any) -> bool:
-    return bool(task.status.is_terminal)
 
 
 def task_input(value: Mapping[str, Any]) -> CreateTaskInput:

@@ -1,15 +1,16 @@
 """What a subscription wants to know of a task, and the text of it, made once for all who want the same.
 
-Invariant: a text is what graphql-core's own subscription would answer. Subscriptions share one where nothing
-that could show in it differs: the document, the operation, the variables used inside the selection, and the
-context, which says who asks.
+Invariant: a text is what graphql-core's own subscription would answer; it is written by plan where that can
+be. Subscriptions share one where nothing that could show in it differs: the document, the operation, the
+variables used inside the selection, and the context, which says who asks.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -35,6 +36,7 @@ from gql.permissions import Needs
 from gql.scalars import parse_task_id
 from gql.uses import uses_of
 from gql.watched import Watched
+from gql.writing import OutOfReach, Write
 
 if TYPE_CHECKING:
     from gql.schema import Schema
@@ -50,20 +52,34 @@ def encode_json(data: object) -> str:
 class Selection:
     """A selection of one document for one caller, ready to be executed for any task."""
 
-    __slots__ = ("__weakref__", "_executor", "field")
+    __slots__ = ("__weakref__", "_executor", "_new_executor", "_write", "field")
 
-    def __init__(self, executor: Executor[Any], field: FieldNode) -> None:
-        self._executor = executor
+    def __init__(
+        self, field: FieldNode, write: Write | None, new_executor: Callable[[], Executor[Any]]
+    ) -> None:
         self.field = field
+        self._write = write
+        self._new_executor = new_executor
+        self._executor: Executor[Any] | None = None
 
     def text(self, watched: Watched) -> str | asyncio.Future[str]:
         """The result for the newest version, as JSON; a future where a resolver takes its time."""
         text = watched.texts.get(self)
         if text is None:
-            text = watched.texts[self] = self._execute(watched.task)
+            text = watched.texts[self] = self._written(watched.task) or self._execute(watched.task)
         return text
 
+    def _written(self, task: object) -> str | None:
+        """By plan, where this task is in its reach."""
+        if self._write is None:
+            return None
+        with suppress(Exception):
+            return f'{{"data":{{"{self.key}":{self._write(task)}}}}}'
+        return None
+
     def _execute(self, task: object) -> str | asyncio.Future[str]:
+        if self._executor is None:
+            self._executor = self._new_executor()
         result = execute_subscription_event(self._executor.build_per_event_executor(task))
         if isawaitable(result):
             return asyncio.ensure_future(text_later(result))
@@ -71,8 +87,11 @@ class Selection:
 
     def failure(self, error: Exception) -> str:
         """The result that says why a stream ended, at this field's place."""
-        key = self.field.alias.value if self.field.alias else self.field.name.value
-        return text_of(ExecutionResult(None, [located_error(error, [self.field], [key])]))
+        return text_of(ExecutionResult(None, [located_error(error, [self.field], [self.key])]))
+
+    @property
+    def key(self) -> str:
+        return (self.field.alias or self.field.name).value
 
 
 async def text_later(result: Awaitable[ExecutionResult]) -> str:
@@ -104,6 +123,7 @@ class Plan:
     field: FieldNode
     inside: tuple[str, ...]
     needs: Needs
+    write: Write | None
 
     def shown(self, variables: Mapping[str, Any]) -> str:
         """Their values as a text; one that was left out is another thing than a null."""
@@ -154,13 +174,21 @@ class Selections:
         assert isinstance(field, FieldNode)
         definitions = prepared.document.definitions
         inside = variables_inside(field, definitions)
-        return Plan(prepared.document, wanted.node, field, inside, wanted.needs)
+        write = self._writer(field, definitions)
+        return Plan(prepared.document, wanted.node, field, inside, wanted.needs, write)
+
+    def _writer(self, field: FieldNode, definitions: Sequence[Node]) -> Write | None:
+        try:
+            return self._schema.writers.of(self._field.type, [field], fragments_of(definitions))
+        except OutOfReach:
+            return None
 
     def _share(self, plan: Plan, variables: dict[str, Any], context: Context) -> Selection:
         key = (plan, plan.shown(variables), context)
         selection = self._shared.get(key)
         if selection is None:
-            selection = self._shared[key] = Selection(self._executor(plan, variables, context), plan.field)
+            new_executor = partial(self._executor, plan, variables, context)
+            selection = self._shared[key] = Selection(plan.field, plan.write, new_executor)
         return selection
 
     def _executor(self, plan: Plan, variables: dict[str, Any], context: Context) -> Executor[Any]:
@@ -190,9 +218,13 @@ def is_plain(operation: OperationDefinitionNode) -> bool:
     )
 
 
+def fragments_of(definitions: Sequence[Node]) -> dict[str, FragmentDefinitionNode]:
+    return {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
+
+
 def variables_inside(field: FieldNode, definitions: Sequence[Node]) -> tuple[str, ...]:
     """The variables that a field's selection uses, through all its fragments."""
-    fragments = {node.name.value: node for node in definitions if isinstance(node, FragmentDefinitionNode)}
+    fragments = fragments_of(definitions)
     used = [uses_of(field.selection_set)] if field.selection_set is not None else []
     variables, visited = set[str](), set[str]()
     while used:

@@ -1,15 +1,16 @@
 """Answers written by plan: a selection on a type, compiled once into a function from a value to its text.
 
 Invariant: the text is what graphql-core would answer, to the letter. What a plan can't promise that of is out
-of its reach, when it is made or when it meets such a value, and graphql-core answers then.
+of its reach: OutOfReach when it is made, anything when it meets such a value; graphql-core answers then.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from json import JSONEncoder
 from json.encoder import encode_basestring_ascii as quoted
 from math import isfinite
+from operator import attrgetter, methodcaller
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,11 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLBoolean,
     GraphQLEnumType,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInt,
     GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
@@ -27,17 +32,16 @@ from graphql import (
     GraphQLOutputType,
     GraphQLScalarType,
     GraphQLSchema,
+    GraphQLString,
     GraphQLUnionType,
     InlineFragmentNode,
     SelectionNode,
 )
-from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
-
-from gql.scalars import serialize_datetime
 
 Getter = Callable[[Any], Any]
 Write = Callable[[Any], str]
+"""Raises whatever it likes for a value that graphql-core has to answer."""
 Fragments = Mapping[str, FragmentDefinitionNode]
 
 MAX_INT = 2**31 - 1
@@ -46,6 +50,10 @@ MIN_INT = -(2**31)
 
 class OutOfReach(Exception):
     """A plan can't promise the answer that graphql-core would give."""
+
+
+Parts = Sequence[tuple[str, Getter, Write]]
+"""Of an object: keys, how their values are read, how they are written."""
 
 
 class Writers:
@@ -60,7 +68,7 @@ class Writers:
         """Writes values of the type, with what the field nodes select. Raises OutOfReach."""
         if isinstance(type_, GraphQLNonNull):
             return self._present(type_.of_type, nodes, fragments)
-        return partial(or_null, self._present(type_, nodes, fragments))
+        return or_null(self._present(type_, nodes, fragments))
 
     def _present(self, type_: GraphQLOutputType, nodes: Sequence[FieldNode], fragments: Fragments) -> Write:
         """Writes values that are not null."""
@@ -79,6 +87,8 @@ class Writers:
                 return partial(member, type_, self._enums.setdefault(type_.name, {}))
             case GraphQLInterfaceType():
                 raise OutOfReach
+            case GraphQLScalarType(name="DateTime"):
+                return partial(moment, type_)
             case GraphQLScalarType():
                 return LEAVES.get(type_.name) or partial(leaf, type_)
             case _:
@@ -91,28 +101,30 @@ class Writers:
                 type_, node.selection_set.selections if node.selection_set else (), fragments
             ):
                 fields.setdefault((field.alias or field.name).value, []).append(field)
-        parts = [(f"{quoted(key)}:", *self._field(type_, same, fragments)) for key, same in fields.items()]
-        return partial(object_of, parts)
+        made = [(f'"{key}":', *self._field(type_, same, fragments)) for key, same in fields.items()]
+        parts = [(key, get, write) for key, get, _, write in made]
+        stored_parts = [(key, get, write) for key, _, get, write in made]
+        return partial(object_of, parts, stored_parts)
 
     def _field(
         self, type_: GraphQLObjectType, nodes: Sequence[FieldNode], fragments: Fragments
-    ) -> tuple[Getter, Write]:
+    ) -> tuple[Getter, Getter, Write]:
+        """How it is read from a value of ours, from stored JSON, and written."""
         name = nodes[0].name.value
         if name == "__typename":
-            constant = quoted(type_.name)
-            return ignore, lambda _: constant
+            return ignore, ignore, always(quoted(type_.name))
         field = type_.fields.get(name)
         if field is None or any(node.arguments for node in nodes):
             raise OutOfReach
-        return self._getter(type_.name, name, field), self.of(field.type, nodes, fragments)
+        return *self._read(type_.name, name, field), self.of(field.type, nodes, fragments)
 
-    def _getter(self, type_name: str, name: str, field: Any) -> Getter:
-        if getter := self._getters.get((type_name, name)):
-            return getter
+    def _read(self, type_name: str, name: str, field: Any) -> tuple[Getter, Getter]:
+        if get := self._getters.get((type_name, name)):
+            return get, get
         definition = field.extensions.get("strawberry-definition")
         if not isinstance(definition, StrawberryField) or definition.base_resolver is not None:
             raise OutOfReach
-        return partial(read, definition.python_name)
+        return attrgetter(definition.python_name), methodcaller("get", definition.python_name)
 
     def _collected(
         self, type_: GraphQLObjectType, selections: Sequence[SelectionNode], fragments: Fragments
@@ -156,94 +168,77 @@ def is_included(directives: Sequence[DirectiveNode] | None) -> bool:
 # ---------------------------------------------------------------- writing
 
 
+encode = JSONEncoder(separators=(",", ":")).encode
+
+
 def ignore(_: Any) -> Any:
     return ()
 
 
-def read(name: str, value: Any) -> Any:
-    """A field of a value; nested results are the JSON that is stored."""
-    return value.get(name) if isinstance(value, dict) else getattr(value, name)
+def always(text: str) -> Write:
+    return lambda _: text
 
 
-def object_of(parts: Sequence[tuple[str, Getter, Write]], value: Any) -> str:
-    return "{" + ",".join([key + write(get(value)) for key, get, write in parts]) + "}"
+def object_of(parts: Parts, stored_parts: Parts, value: Any) -> str:
+    """One of ours, or stored JSON: a part of a handler's result."""
+    chosen = stored_parts if isinstance(value, dict) else parts
+    return "{" + ",".join([key + write(get(value)) for key, get, write in chosen]) + "}"
 
 
 def member_of(members: Mapping[str, Write], value: Any) -> str:
-    definition = get_object_definition(type(value))
-    if definition is None:
-        raise OutOfReach
-    return members[definition.name](value)
+    return members[type(value).__strawberry_definition__.name](value)
 
 
 def listed(write: Write, values: Any) -> str:
     if not isinstance(values, list | tuple):
         raise OutOfReach
-    return "[" + ",".join(map(write, values)) + "]"
+    return "[" + ",".join([write(value) for value in values]) + "]"
 
 
-def or_null(write: Write, value: Any) -> str:
-    return "null" if value is None else write(value)
+def or_null(write: Write) -> Write:
+    return lambda value: "null" if value is None else write(value)
 
 
 def member(type_: GraphQLEnumType, names: dict[Any, str], value: Any) -> str:
     """The name of an enum's member; those that were met are remembered."""
-    try:
-        return names[value]
-    except KeyError:
-        return names.setdefault(value, leaf(type_, value))
-    except TypeError:
-        raise OutOfReach from None
+    return names.get(value) or names.setdefault(value, leaf(type_, value))
 
 
 def leaf(type_: GraphQLScalarType | GraphQLEnumType, value: Any) -> str:
-    """Any other scalar, as it serializes itself."""
-    if value is None:
+    """What is no everyday value of its type, as the type serializes it."""
+    if value is None or (shown := type_.coerce_output_value(value)) is None:
         raise OutOfReach
-    try:
-        return json.dumps(type_.coerce_output_value(value), separators=(",", ":"))
-    except Exception:
-        raise OutOfReach from None
-
-
-def text(value: Any) -> str:
-    if type(value) is not str:
-        raise OutOfReach
-    return quoted(value)
+    return encode(shown)
 
 
 def identifier(value: Any) -> str:
-    if isinstance(value, UUID):
-        return f'"{value}"'
-    return text(value)
+    return f'"{value}"' if type(value) is UUID else leaf(GraphQLID, value)
 
 
 def integer(value: Any) -> str:
-    if type(value) is not int or not MIN_INT <= value <= MAX_INT:
-        raise OutOfReach
-    return str(value)
+    if type(value) is int and MIN_INT <= value <= MAX_INT:
+        return str(value)
+    return leaf(GraphQLInt, value)
 
 
 def number(value: Any) -> str:
-    if type(value) is not float or not isfinite(value):
-        raise OutOfReach
-    return repr(value)
+    return repr(value) if type(value) is float and isfinite(value) else leaf(GraphQLFloat, value)
 
 
 def boolean(value: Any) -> str:
     if value is True:
         return "true"
-    if value is False:
-        return "false"
-    raise OutOfReach
+    return "false" if value is False else leaf(GraphQLBoolean, value)
 
 
-def moment(value: Any) -> str:
+def text(value: Any) -> str:
+    return quoted(value) if type(value) is str else leaf(GraphQLString, value)
+
+
+def moment(type_: GraphQLScalarType, value: Any) -> str:
     if type(value) is datetime and value.tzinfo is UTC:
-        return f'"{value.isoformat(timespec="microseconds")[:-6]}Z"'
-    if not isinstance(value, datetime):
-        raise OutOfReach
-    return f'"{serialize_datetime(value)}"'
+        return f'"{value.isoformat("T", "microseconds")[:-6]}Z"'
+    return leaf(type_, value)
 
 
 LEAVES: Mapping[str, Write] = {
@@ -252,5 +247,4 @@ LEAVES: Mapping[str, Write] = {
     "Int": integer,
     "Float": number,
     "Boolean": boolean,
-    "DateTime": moment,
 }

@@ -1,7 +1,7 @@
 """Group commit: calls that come while another is on its way go together, as one.
 
-Invariant: a call that comes alone begins at once. Only those wait that find others at work, and no longer than
-these take; so a busy process makes few large statements, and an idle one is as quick as ever.
+Invariant: a call that comes alone begins at once. Only those wait that find others at work, and no longer
+than these take; so a busy process makes few large statements, and an idle one is as quick as ever.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ Outcome = TypeVar("Outcome")
 class Grouped(Generic[Item, Outcome]):
     """Hands items to `work`, many at a time: it answers with an outcome for each, in order.
 
-    `at_once`: so many groups are worked on at a time, of at most `largest` items. What `work` raises, each call
-    of the group raises; so it should answer with outcomes for what only some items are to blame for.
+    `at_once`: so many groups are worked on at a time, of at most `largest` items. What `work` raises, each
+    call of the group raises; so it should answer with outcomes for what only some items are to blame for.
     """
 
     def __init__(
@@ -55,15 +55,22 @@ class Grouped(Generic[Item, Outcome]):
 
     async def _perform(self, group: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:
         wanted = [(item, future) for item, future in group if not future.done()]
+        if not wanted:
+            return
         try:
             outcomes = await self._work([item for item, _ in wanted])
-        except BaseException as error:
+            if len(outcomes) != len(wanted):
+                raise AssertionError(f"{len(outcomes)} outcomes for {len(wanted)} items")
+        except Exception as error:
             for _, future in wanted:
                 if not future.done():
-                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), outcome in zip(wanted, outcomes, strict=True):
-            if not future.done():
-                future.set_result(outcome)
+                    future.set_exception(error)
+                    future.exception()  # a caller that is cancelled now leaves it behind: nothing to log
+        except BaseException:
+            for _, future in wanted:
+                future.cancel()
+            raise
+        else:
+            for (_, future), outcome in zip(wanted, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)

@@ -310,10 +310,14 @@ class StubApi:
     """A schema to execute documents with, and the parts that were asked."""
 
     def __init__(
-        self, registry: Registry | None = None, hub: StubHub | None = None, asks: Viewer | None = None
+        self,
+        registry: Registry | None = None,
+        hub: StubHub | None = None,
+        asks: Viewer | None = None,
+        schema: Schema | None = None,
     ) -> None:
         self.registry = registry or load_registry()
-        self.schema = build_schema(registry) if registry else shipped()
+        self.schema = schema or (build_schema(registry) if registry else shipped())
         self.schema.documents.remembered.cache_clear()
         self.store = StubStore()
         self.control = StubControl()

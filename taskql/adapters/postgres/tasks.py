@@ -109,39 +109,42 @@ class PostgresTasks:
         self._engine = engine
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
+        creations: dict[int, Creation] = {}
         try:
-            return await self._create(tasks)
+            await self._create(tasks, creations)
         except DBAPIError as error:
             if len(tasks) == 1:
                 raise
             log.warning("a batch of %d tasks was refused (%s): one by one", len(tasks), type(error).__name__)
-        return [await self._create_alone(task) for task in tasks]
+            for index in range(len(tasks)):
+                if index not in creations:  # what is stored by now is not stored again
+                    creations[index] = await self._create_alone(tasks[index])
+        return [creations[index] for index in range(len(tasks))]
 
     async def repeated(self, task: NewTask) -> Existing | Conflict | None:
         async with connection(self._engine) as opened:
             return _repeated(task, await _holders(opened, [task]))
 
     async def _create_alone(self, task: NewTask) -> Creation:
+        creations: dict[int, Creation] = {}
         try:
-            [creation] = await self._create([task])
+            await self._create([task], creations)
         except DBAPIError as error:
             return NotStored(error)
-        return creation
+        return creations[0]
 
-    async def _create(self, tasks: Sequence[NewTask]) -> list[Creation]:
-        creations: dict[int, Creation] = {}
+    async def _create(self, tasks: Sequence[NewTask], creations: dict[int, Creation]) -> None:
+        """Fills in what becomes of each task, by its place."""
         async with connection(self._engine) as opened:
             # A holder of a key can be deleted between the insert and the look-up: then the key is free again.
             while missing := [index for index in range(len(tasks)) if index not in creations]:
                 wanted = [tasks[index] for index in missing]
                 stored = await insert(opened, wanted)
+                creations.update({missing[place]: creation for place, creation in stored.items()})
                 holders = {} if len(stored) == len(wanted) else await _holders(opened, wanted)
                 for place, index in enumerate(missing):
-                    if place in stored:
-                        creations[index] = stored[place]
-                    elif creation := _repeated(wanted[place], holders):
+                    if place not in stored and (creation := _repeated(wanted[place], holders)):
                         creations[index] = creation
-        return [creations[index] for index in range(len(tasks))]
 
     async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         query = select(*TASK_COLUMNS).where(*owned_by(owner), is_one_of(ids))
