@@ -110,7 +110,7 @@ def check_answer(request: Request, answer: Answer) -> None:
     elif answer.type == "text/html":
         if "text/html" not in sent:
             raise Finding("answered with a page that nobody wanted")
-    elif answer.body or not (request.method == "HEAD" or answer.status in (204, 304, 307)):
+    elif answer.body or not (request.method == "HEAD" or answer.status in (204, 304, 307, 403)):
         raise Finding(f"answered with {answer.status} {answer.type or 'of no type'}: {text[:1000]}")
 
 
