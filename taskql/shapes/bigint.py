@@ -1,6 +1,7 @@
 """Integers beyond 32 bits, which travel to clients as text: a GraphQL Int has no room for them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 MAX_INT = 2**31 - 1
@@ -8,6 +9,7 @@ MIN_INT = -(2**31)
 BOUNDS = ("ge", "gt", "le", "lt")
 
 
+@dataclass(frozen=True)
 class Wide:
     """Marks an int that may be of any size."""
 
