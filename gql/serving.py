@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gql.errors import ErrorCode
@@ -117,7 +118,12 @@ class Handshake(ServerProtocol):
         return response
 
 
-REJECTIONS = {403: ErrorCode.FORBIDDEN, 500: ErrorCode.INTERNAL}
+REJECTIONS = {
+    403: ErrorCode.FORBIDDEN,
+    414: ErrorCode.TOO_LARGE,
+    431: ErrorCode.TOO_LARGE,
+    500: ErrorCode.INTERNAL,
+}
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -130,10 +136,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, *args, **kwargs)
         self.conn = Handshake(max_size=config.ws_max_size, logger=self.conn.logger)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc and not self.close_sent:
+            self._refuse_handshake()
+
+    def _refuse_handshake(self) -> None:
+        """Answer a head that WebSockets can't have, though HTTP can: uvicorn would say nothing at all."""
+        if not (refusal := b"".join(self.conn.data_to_send())):
+            self.conn.send_response(self.conn.reject(400, "The head is no handshake of a WebSocket."))
+            refusal = b"".join(self.conn.data_to_send())
+        self.transport.write(refusal)
+        self.close_sent = True
+        self.transport.close()
+
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not self.close_sent and not is_utf_8(self.frames):
             self.frames = []
-            self.conn.send_close(CloseCode.INVALID_DATA)
+            if self.conn.state is State.OPEN:  # the client may have closed in what came with it
+                self.conn.send_close(CloseCode.INVALID_DATA)
             self.handle_parser_exception()
         else:
             super().send_receive_event_to_app()

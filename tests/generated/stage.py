@@ -7,12 +7,13 @@ are there before.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
 
 from taskql.devstack import DevStack
-from tests.deployment import QUICK, START_SECONDS, Deployment, free_port, is_ready, poll
+from tests.deployment import QUICK, START_SECONDS, Deployment, Process, free_port, is_ready, poll
 from tests.generated.answers import Finding
 from tests.generated.campaign import Campaign
 from tests.generated.doors import Door
@@ -31,35 +32,48 @@ GROWTH_BYTES = 32 * 2**20
 """What 10,000 cases may leave behind: documents and headers that are remembered, the allocator's rest."""
 SPARE_DESCRIPTORS = 10
 """Connections to the services, of which there are as many as were needed at the same time."""
-WORK = [{"compute": {"numbers": [1, 2]}}, {"transform": {"text": "a b"}}, {"compute": {"numbers": [1e308, 1e308]}}]
+IDLE_TASKS = 40
+"""A process that nobody asks anything has some twenty."""
+WORK = [
+    {"compute": {"numbers": [1, 2]}},
+    {"transform": {"text": "a b"}},
+    {"compute": {"numbers": [1e308, 1e308]}},
+]
+
+CANCEL = "mutation Cancel($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }"
 
 
 @asynccontextmanager
 async def stage(stack: DevStack, folder: Path) -> AsyncIterator[Campaign]:
     """All of it, up and ready."""
     async with Deployment(stack, folder, SETTINGS) as deployment:
-        processes, doors = [], []
-        for auth in ("jwt", "none"):
-            door = Door(auth, free_port())
-            deployment.env |= {"AUTH": auth, "PORT": str(door.port)}
-            processes.append(deployment.launch("gql"))
-            doors.append(door)
-        deployment.port, deployment.url = door.port, f"http://127.0.0.1:{door.port}"
-        deployment.ws_url = f"ws://127.0.0.1:{door.port}/graphql"
-        consumers = deployment.start_consumers()
-        for door, api in zip(doors, processes, strict=True):
-            poll(lambda: is_ready(f"http://127.0.0.1:{door.port}") or not api.alive, START_SECONDS)
+        doors = [Door(auth, free_port()) for auth in ("jwt", "none")]
+        apis = [launch(deployment, door) for door in doors]  # ordinary clients use the last one
+        deployment.start_consumers()
+        for door, api in zip(doors, apis, strict=True):
+            poll(partial(is_open, door, api), START_SECONDS)
             assert api.alive, api.said
         known = await tasks_of_every_end(deployment)
-        yield Campaign(doors, [*processes, *consumers], known)
+        yield Campaign(doors, deployment.processes[:], known)
         await still_serves(deployment)
 
 
+def launch(deployment: Deployment, door: Door) -> Process:
+    deployment.env |= {"AUTH": door.auth, "PORT": str(door.port)}
+    deployment.port, deployment.url = door.port, f"http://127.0.0.1:{door.port}"
+    deployment.ws_url = f"ws://127.0.0.1:{door.port}/graphql"
+    return deployment.launch("gql")
+
+
+def is_open(door: Door, api: Process) -> bool:
+    return is_ready(f"http://127.0.0.1:{door.port}") or not api.alive
+
+
 async def tasks_of_every_end(deployment: Deployment) -> list[str]:
-    """The ids of tasks: completed ones, one that failed, one that is cancelled, one that waits for its time."""
+    """The ids of tasks: completed ones, one that failed, one that is cancelled, one that waits."""
     ended = [await deployment.create_id(work=work, tags=["a", "b"], orderingKey="k") for work in WORK]
     later = [await deployment.create_id(runAt="2999-01-01T00:00:00Z", tags=["a"]) for _ in range(2)]
-    await deployment.graphql("mutation Cancel($id: ID!) { cancelTask(input: {id: $id}) { task { id } } }", id=later[0])
+    await deployment.graphql(CANCEL, id=later[0])
     for id in ended:
         await watched_to_its_end(deployment, id)
     return [*ended, *later]
@@ -93,7 +107,7 @@ class Belongings:
         told = []
         for inside, (descriptors, resident) in zip(self._insides, self._before, strict=True):
             self._settle(inside)
-            poll(lambda: inside.descriptors <= descriptors + SPARE_DESCRIPTORS, WITHIN_SECONDS)
+            poll(partial(has_at_most, inside, descriptors + SPARE_DESCRIPTORS), WITHIN_SECONDS)
             grown = inside.resident_bytes - resident
             told.append(f"{grown / 2**20:+.1f} MiB, {inside.descriptors - descriptors:+} descriptors")
             if grown > GROWTH_BYTES:
@@ -105,4 +119,5 @@ class Belongings:
         poll(lambda: inside.asyncio_tasks <= IDLE_TASKS, WITHIN_SECONDS)
 
 
-IDLE_TASKS = 40
+def has_at_most(inside: Inside, descriptors: int) -> bool:
+    return inside.descriptors <= descriptors

@@ -214,8 +214,7 @@ async def bobs_world(deployment: Deployment) -> AsyncIterator[World]:
         await world.make("done")
         await world.make("failed too", end="failed")
         await world.make("cancelled", runAt=NEVER)
-        if "resultUrl" in world.all_of("Task"):
-            await world.make("large", repeat=LARGE)
+        await world.make("large", repeat=LARGE)
         await one(bob["HTTP"], CANCEL, id=world.tasks["cancelled"]["id"])
         await asyncio.gather(*(world.until(name, STATUSES[name]) for name in world.tasks))
         await world.look_around()

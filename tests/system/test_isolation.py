@@ -360,6 +360,7 @@ def test_owner_or_administrator_finds_it_by_the_same_requests(world: World, obse
                     differs = less_what_varies(answer) != less_what_varies(foreign)
                     shows = case.about in IN_FIGURES or bool(world.secrets_in("".join(answer), case))
                     found[transport, *place] = found.get((transport, *place), False) or (differs and shows)
+    assert world.tasks["large"]["resultUrl"]
     told = str(observed.bob)
     for name, about in {"processing": "progress", "done": "result", "failed": "failure"}.items():
         assert said(about, world.sent[name]["work"]["mark"]["word"]) in told
