@@ -9,6 +9,8 @@ TASKS     ?= 250
 FIRST     ?= 1
 ARCH      ?= x86_64
 EXTRA     ?=
+CASES     ?= 10000
+SEED      ?=
 BENCH     ?=
 LAMBDA_PYTHON ?= 3.13
 # Not from the environment: some shells and conda keep a machine's name in a HOST of their own.
@@ -29,7 +31,7 @@ shown   := examples/node_modules/.built
 clients := tests/node/node_modules/.package-lock.json
 all     := $(running) .venv/.dev-installed $(pages) $(shown) $(clients)
 
-.PHONY: help setup run test faults check format lock schema web examples lambda bench-live clean
+.PHONY: help setup run test faults fuzz check format lock schema web examples lambda bench-live clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -48,6 +50,9 @@ test: $(all) ## run the tests, on services of their own
 faults: $(all) ## break everything at random for long (SEEDS=20 TASKS=250; one seed again: FIRST=7 SEEDS=1)
 	@$(python) -m pytest tests/faults/test_mutants.py
 	@exec $(python) -m tests.faults --seeds '$(SEEDS)' --tasks '$(TASKS)' --first '$(FIRST)'
+
+fuzz: $(all) ## send what no client would (CASES=10000; the same once more: SEED=the number it printed)
+	@exec $(python) -m tests.generated --cases '$(CASES)' $(SEED:%=--seed '%')
 
 check: $(all) ## what CI runs: format, lint, types, import rules, then all tests (drift of schema and docs too)
 	@$(python) -m ruff format --check --quiet || { echo 'TaskQL: run "make format"' >&2; exit 1; }

@@ -136,11 +136,11 @@ class Mutation:
             )
         try:
             filter = input.filter.checked() if input.filter else Filter()
+            whose = input.filter.whose(info.viewer) if input.filter else info.whose
         except BadUserInput as error:
             return RedriveTasksPayload(
                 matched=0, redriven=0, user_errors=[invalid((("filter",), error.message), info.kinds)]
             )
-        whose = input.filter.whose(info.viewer) if input.filter else info.whose
         matched = await info.service.count_failed(whose, filter)
         redriven = 0 if input.dry_run else await info.service.redrive(whose, filter, input.limit)
         return RedriveTasksPayload(matched=max(matched, redriven), redriven=redriven, user_errors=[])

@@ -61,9 +61,16 @@ def graphiql() -> Response:
 async def asset(request: Request) -> Response:
     """A file that a built page asks for. The route lets no slash into the name."""
     path = BUILT / "assets" / request.path_params["name"]
-    if path.suffix not in MEDIA_TYPES or not path.is_file():
+    if path.suffix not in MEDIA_TYPES or not is_file(path):
         raise HTTPException(404)
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=ASSET_HEADERS)
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than files may have
+        return False
 
 
 NOT_BUILT = """\

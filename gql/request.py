@@ -18,6 +18,7 @@ MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 """So much more of one that is too large is read all the same: many clients hear no answer while they send."""
 MAX_JSON_DEPTH = 100
 """Far beyond any sensible variable, far below what recursion can take."""
+TOO_DEEP = f"lists and objects are nested more than {MAX_JSON_DEPTH} deep"
 MAX_ITEMS = 131_072
 """Of one list: more do not fit into a task's input, whatever they are."""
 MAX_CONTAINERS = 20_000
@@ -116,13 +117,25 @@ def decode_json(data: str | bytes) -> object:
         check_depth(data, value)
     except json.JSONDecodeError:
         raise
-    except (ValueError, RecursionError) as error:
-        raise json.JSONDecodeError(str(error), "", 0) from None
-    return value
+    except NoJson as fault:
+        reason = str(fault)
+    except UnicodeDecodeError as error:
+        reason = f"the byte at {error.start} is not UTF-8"
+    except RecursionError:
+        reason = TOO_DEEP
+    except ValueError:
+        reason = "a number has too many digits"
+    else:
+        return value
+    raise json.JSONDecodeError(reason, "", 0)
+
+
+class NoJson(ValueError):
+    """Python reads it, but nobody should have to; the words say what."""
 
 
 def refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise NoJson(f"{name} is not JSON")
 
 
 STRICT = json.JSONDecoder(parse_constant=refuse_constant)
@@ -136,7 +149,7 @@ def opened(data: str | bytes) -> int:
 
 
 def check_depth(data: str | bytes, value: object) -> None:
-    """Raise ValueError where lists and objects are nested too deeply; free for all but odd requests."""
+    """Raise NoJson where lists and objects are nested too deeply; free for all but odd requests."""
     if opened(data) <= MAX_JSON_DEPTH:
         return
     level = [value]
@@ -144,7 +157,7 @@ def check_depth(data: str | bytes, value: object) -> None:
         level = [child for item in level for _, child in named(item)]
         if not level:
             return
-    raise ValueError(f"lists and objects are nested more than {MAX_JSON_DEPTH} deep")
+    raise NoJson(TOO_DEEP)
 
 
 def body_fields(data: bytes) -> dict[str, Any]:

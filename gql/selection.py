@@ -207,11 +207,10 @@ class Selections:
 def is_plain(operation: OperationDefinitionNode) -> bool:
     """Whether it is nothing but the one field: a fragment or a directive at the root is for the schema."""
     selections = operation.selection_set.selections
-    field = selections[0]
+    field = selections[0] if len(selections) == 1 else None  # graphql-core parses `{}`
     return (
         operation.operation is OperationType.SUBSCRIPTION
         and not operation.directives
-        and len(selections) == 1
         and isinstance(field, FieldNode)
         and field.name.value == FIELD
         and not field.directives

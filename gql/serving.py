@@ -6,12 +6,17 @@ would wait for what it has not taken.
 
 import socket
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from gql.errors import ErrorCode
 from gql.marking import MORE_HEADERS
@@ -69,13 +74,25 @@ class HttpProtocol(HttpToolsProtocol):
             more = self.cycle.default_headers = [*self.server_state.default_headers]
             self.scope["extensions"][MORE_HEADERS] = {"headers": more}
 
+    @property
+    def _unanswered(self) -> RequestResponseCycle | None:
+        """The request that came last, unless it has all of its answer."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return None if cycle is None or cycle.response_complete else cycle
+
     def send_400_response(self, msg: str) -> None:
         self._turn_away(400, msg, ErrorCode.BAD_USER_INPUT)
 
     def _turn_away(self, status: int, message: str, code: ErrorCode) -> None:
         """Answer, and let the client go on for a moment: most hear nothing while they send."""
         self._turned_away = True
-        body = encode_json({"errors": [{"message": message, "extensions": {"code": code}}]}).encode()
+        if cycle := self._unanswered:
+            if self.pipeline or cycle.response_started or not cycle.more_body:
+                self.transport.close()  # another answer is under way, with which ours would be mixed up
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        body = encode_json(error_body(message, code)).encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json; charset=utf-8"),
@@ -89,8 +106,62 @@ class HttpProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
+class Handshake(ServerProtocol):
+    """The protocol of WebSockets; what is no handshake is told so in JSON."""
+
+    def reject(self, status: HTTPStatus | int, text: str) -> Response:
+        code = REJECTIONS.get(status, ErrorCode.BAD_USER_INPUT)
+        message = " ".join(text.split()) or HTTPStatus(status).phrase
+        response = super().reject(status, encode_json(error_body(message, code)))
+        del response.headers["Content-Type"]
+        response.headers.update([*HEADERS, ("Content-Type", "application/json; charset=utf-8")])
+        return response
+
+
+REJECTIONS = {
+    403: ErrorCode.FORBIDDEN,
+    414: ErrorCode.TOO_LARGE,
+    431: ErrorCode.TOO_LARGE,
+    500: ErrorCode.INTERNAL,
+}
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSockets, with a way to cut one, and without what only their handshake needs."""
+    """WebSockets, with a way to cut one, and without what only their handshake needs.
+
+    Frames that break the rules end a socket like a client that has gone: nothing of it is an error of ours.
+    """
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.conn = Handshake(max_size=config.ws_max_size, logger=self.conn.logger)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc and not self.close_sent:
+            self._refuse_handshake()
+
+    def _refuse_handshake(self) -> None:
+        """Answer a head that WebSockets can't have, though HTTP can: uvicorn would say nothing at all."""
+        if not (refusal := b"".join(self.conn.data_to_send())):
+            self.conn.send_response(self.conn.reject(400, "The head is no handshake of a WebSocket."))
+            refusal = b"".join(self.conn.data_to_send())
+        self.transport.write(refusal)
+        self.close_sent = True
+        self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not self.close_sent and not is_utf_8(self.frames):
+            self.frames = []
+            if self.conn.state is State.OPEN:  # the client may have closed in what came with it
+                self.conn.send_close(CloseCode.INVALID_DATA)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self.disconnected = True  # else what is still sent would be taken for a mistake of the app
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -108,6 +179,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().start_keepalive()
         del self.request, self.response
         self.scope["headers"] = []
+
+
+def is_utf_8(pieces: Sequence[bytes]) -> bool:
+    try:
+        b"".join(pieces).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def error_body(message: str, code: ErrorCode) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 
 def config_of(app: Any, settings: Settings) -> uvicorn.Config:

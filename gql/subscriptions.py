@@ -73,7 +73,7 @@ class Subscription:
         ] = None,
     ) -> AsyncGenerator[values.Task, None]:
         with located(info):
-            owner = (filter.whose(info.viewer) if filter and filter.owner else None) or info.owner
+            owner = (filter.whose(info.viewer) if filter and filter.owner is not None else None) or info.owner
             updates = info.context.feeds.follow(owner, filter.checked() if filter else Filter())
             async with aclosing(lasting(info.viewer, updates)) as lasting_updates:
                 async for task in lasting_updates:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from taskql.errors import Permanent, Retryable, TaskQLError
+from taskql.shapes.checking import Check
+from taskql.shapes.reading import Reader
 from taskql.storable import json_size, storable, unstorable
 from taskql.task import JSON, MAX_FAILURE_CHARS, Failure
 
@@ -43,6 +45,9 @@ MAX_DETAIL_BYTES = 8 * 1024
 OURS = (TaskQLError, Permanent, Retryable)
 NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 BASES = "derive it from Exception, Permanent or Retryable"
+
+UNEXPECTED = re.compile(r"Expected `(.+?)` .*\[field_name='(.+?)', .*input_type=(\w+)\]")
+"""How pydantic says that a field holds what it should not, with the value, which is not to be told."""
 
 AS_IT_IS = ConfigDict(ser_json_inf_nan="constants", protected_namespaces=())
 """A number that JSON lacks must not become null on the way: it is to be noticed."""
@@ -203,11 +208,18 @@ def detail_of(error: BaseException, cls: type[BaseException], message: str) -> J
     values = {name: getattr(error, name) for name in fields_of(cls) if hasattr(error, name)}
     checked = failure_model(cls).model_validate({"message": message} | values, by_alias=False, by_name=True)
     fields = cleaned(checked.model_dump(mode="json", by_alias=False, warnings="error"))
-    for path, why in unstorable(fields):
+    shown = shape_check(cls)  # type: ignore[arg-type]  # as above
+    for path, why in (*unstorable(fields), *filter(None, [shown.issue(fields)])):
         raise ValueError(f"{'.'.join(path)} {why}")
     if (size := json_size({name: fields[name] for name in values})) > MAX_DETAIL_BYTES:
         raise ValueError(f"they have {size} bytes as JSON; the most is {MAX_DETAIL_BYTES}")
     return {"__typename": cls.__name__, **fields}
+
+
+@cache
+def shape_check(cls: type[BaseException]) -> Check:
+    """What a client is promised of a declared failure."""
+    return Check(Reader(is_input=False).model(failure_model(cls)))
 
 
 def cleaned(value: JSON) -> JSON:
@@ -272,7 +284,10 @@ def reason(error: Exception) -> str:
     """A short account of a validation error, without the value that was refused."""
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:3])
-    return text_of(error) or class_name(error)
+    text = text_of(error)
+    if unexpected := UNEXPECTED.findall(text):
+        return "; ".join(f"{field}: expected {type_}, not {given}" for type_, field, given in unexpected[:3])
+    return text or class_name(error)
 
 
 def class_name(error: BaseException) -> str:

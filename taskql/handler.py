@@ -18,7 +18,9 @@ from taskql.errors import HandlerRefused
 from taskql.failures import check
 from taskql.policy import MAX_STORED_RESULT_BYTES
 from taskql.retry import BadResult
-from taskql.shapes import Inexpressible, Input, Output
+from taskql.shapes import Inexpressible
+from taskql.shapes.inputs import Input
+from taskql.shapes.results import Output
 from taskql.task import JSON
 
 DEFAULT_MAX_ATTEMPTS = 3
@@ -108,14 +110,13 @@ def handler(
     `failures` are exceptions whose fields clients may read.
     """
     if not isinstance(kind, str):
-        raise HandlerRefused(f'{kind!r}: name its kind: @handler("doThis"), not @handler alone.')
+        raise HandlerRefused(f'{named(kind)}: name its kind: @handler("doThis"), not @handler alone.')
 
     def declare(function: F) -> F:
         try:
             found = declaration(kind, function, max_attempts, timeout, process, failures)
         except (Inexpressible, PydanticUserError) as error:
-            where = f"{function.__module__}.{function.__qualname__} (kind {kind!r})"
-            raise HandlerRefused(f"{where}: {error}.") from error
+            raise HandlerRefused(f"{named(function)} (kind {kind!r}): {error}.") from error
         setattr(function, _DECLARATION, found)
         return function
 
@@ -126,6 +127,12 @@ def declared(value: object) -> Handler | None:
     """The declaration that `@handler` left on `value`, if it did."""
     found = getattr(value, _DECLARATION, None)
     return found if isinstance(found, Handler) else None
+
+
+def named(function: object) -> str:
+    """What is to be a handler, as its author would look for it."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    return f"{module}.{name}" if module and name else repr(function)
 
 
 def is_importable(function: Callable[..., Any]) -> bool:
@@ -145,8 +152,14 @@ def declaration(
         raise Inexpressible(
             "a kind is a camelCase GraphQL name of at most 64 letters and digits, like 'sendEmail'"
         )
-    if not 1 <= max_attempts <= MAX_MAX_ATTEMPTS:
-        raise Inexpressible(f"max_attempts is {max_attempts}; choose 1 to {MAX_MAX_ATTEMPTS}")
+    if not inspect.isfunction(function):
+        raise Inexpressible("it is no function; wrap it in a def of its own")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise Inexpressible("it yields; return the result, and tell of what is on the way by task.progress()")
+    if type(max_attempts) is not int or not 1 <= max_attempts <= MAX_MAX_ATTEMPTS:
+        raise Inexpressible(f"max_attempts is {max_attempts!r}; choose 1 to {MAX_MAX_ATTEMPTS}")
+    if not isinstance(timeout, timedelta):
+        raise Inexpressible(f"timeout is {timeout!r}; give a timedelta, like timedelta(seconds=30)")
     if not timedelta(0) < timeout <= MAX_TIMEOUT:
         raise Inexpressible(f"timeout is {timeout}; choose more than nothing and at most {MAX_TIMEOUT}")
     if process and not is_importable(function):

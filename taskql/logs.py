@@ -24,8 +24,8 @@ QUIET = (
 """Libraries whose own chatter is shown from warnings up: it repeats what goes through them."""
 OURS = frozenset({"gql", "consumer", "taskql", "strawberry", "graphql", *QUIET})
 """Whose tracebacks tell of foreign exceptions no more than their types."""
-OF_HANDLERS = frozenset({"consumer.attempt", "consumer.child"})
-"""Those of ours that log what a handler raised."""
+OF_HANDLERS = frozenset({"consumer.attempt", "consumer.child", "taskql.lifespan"})
+"""Those of ours that log what handlers and their lifespans raised."""
 FIRST = ("time", "level", "logger", "message")
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 CONTROLS = {code: repr(chr(code))[1:-1] for code in range(32) if chr(code) != "\t"}

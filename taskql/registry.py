@@ -54,8 +54,8 @@ def load_registry(modules: Iterable[str] = ()) -> Registry:
 def all_modules(named: Iterable[str]) -> list[ModuleType]:
     """Every module of handlers, once each, however often it is named."""
     shipped = [import_module(f"taskql.kinds.{kind}") for kind in SHIPPED]
-    of_settings = [import_module(name) for name in named]
-    installed = [import_offered(point) for point in sorted(entry_points(group=ENTRY_POINTS))]
+    of_settings = [with_handlers(import_module(name)) for name in named]
+    installed = [with_handlers(import_offered(point)) for point in sorted(entry_points(group=ENTRY_POINTS))]
     return list({module.__name__: module for module in (*shipped, *of_settings, *installed)}.values())
 
 
@@ -93,6 +93,16 @@ def import_offered(point: EntryPoint) -> ModuleType:
             f"{whose} is {point.value!r}; name a module in the group {ENTRY_POINTS!r}, like 'acme.jobs'."
         )
     return import_module(point.value, f" ({whose})", f"Mend {package}, or uninstall it.")
+
+
+def with_handlers(module: ModuleType) -> ModuleType:
+    """The module, or a refusal where nobody would notice that it offers nothing."""
+    if not handlers_in(module) and not lifespans_in(module):
+        raise HandlerRefused(
+            f"the handler module {module.__name__!r} has no handler at its top level; decorate a function "
+            "there with @handler, or name the module that has them."
+        )
+    return module
 
 
 def scene(error: BaseException) -> str:

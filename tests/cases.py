@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
+    GraphQLArgument,
     GraphQLEnumType,
     GraphQLField,
     GraphQLInputObjectType,
@@ -18,10 +19,11 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
-    Undefined,
     get_named_type,
     is_abstract_type,
     is_leaf_type,
+    is_required_argument,
+    is_required_input_field,
 )
 
 MAX_LEVELS = 8
@@ -34,7 +36,7 @@ Rules = Mapping[str, Sequence[Value]]
 
 @dataclass(frozen=True)
 class Case:
-    """One request: `about` is the root field, as `Query.task`; `without` are fields that it doesn't ask for."""
+    """One request; `about` is the root field, as `Query.task`."""
 
     about: str
     document: str
@@ -88,7 +90,7 @@ class Cases:
             f"{{ {name}{passed and f'({passed})'}{selection(self._schema, field.type, self._hidden)} }}"
         )
         arguments = {argument: known.type for argument, known in field.args.items()}
-        required = [argument for argument, known in field.args.items() if is_required(known)]
+        required = [argument for argument, known in field.args.items() if is_required_argument(known)]
         for variables in self._combinations(about, arguments, required):
             yield Case(about, document, variables)
 
@@ -130,13 +132,15 @@ class Cases:
                 yield from ({name: value} for value in self._values(type_.name, name, field.type))
             return
         types = {name: field.type for name, field in type_.fields.items()}
-        required = [name for name, field in type_.fields.items() if is_required(field)]
+        required = [name for name, field in type_.fields.items() if is_required_input_field(field)]
         always = self._known.always.get(type_.name, {})
+        if self._is_a_kinds(type_.name):
+            types = {name: types[name] for name in required}
         for fields in self._combinations(type_.name, types, required):
             yield {**always, **fields}
 
     def _of_tasks(self, name: str, listed: bool) -> Iterator[Value]:
-        """Each value that the tasks' own field of this name has."""
+        """What the tasks' own field of this name has: of words the first, which stands for all."""
         seen: list[Value] = []
         for task in self._known.tasks:
             value = task[name]
@@ -144,7 +148,8 @@ class Cases:
             if wanted not in (None, [], *seen):
                 seen.append(wanted)
         assert seen, f"no task has any {name}: there must be one"
-        yield from seen
+        is_enum = isinstance(get_named_type(self._task.fields[name].type), GraphQLEnumType)
+        yield from seen if is_enum else seen[:1]
 
     def _is_a_kinds(self, about: str) -> bool:
         """Whether it is a part of a kind's input, which nobody's task is found by."""
@@ -161,15 +166,11 @@ def names_below(type_: GraphQLInputType) -> set[str]:
     return {named.name}.union(*(names_below(field.type) for field in named.fields.values()))
 
 
-def is_required(wanted: Any) -> bool:
-    return isinstance(wanted.type, GraphQLNonNull) and wanted.default_value is Undefined
-
-
-def variable_type(argument: Any) -> GraphQLInputType:
+def variable_type(argument: GraphQLArgument) -> GraphQLInputType:
     """Its own, but that it may be left out where the argument may."""
-    type_: GraphQLInputType = argument.type
-    optional = isinstance(type_, GraphQLNonNull) and not is_required(argument)
-    return type_.of_type if optional else type_
+    if isinstance(argument.type, GraphQLNonNull) and not is_required_argument(argument):
+        return argument.type.of_type
+    return argument.type
 
 
 def selection(

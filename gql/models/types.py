@@ -79,7 +79,7 @@ class ModelTypes:
         description: str | None,
         key: tuple[type, bool] | None = None,
     ) -> ClientModel:
-        self._take(name, owner)
+        self._take(name, owner, model.type)
         twin = type(name, (), {})
         made = ClientModel(twin, name)
         if key is not None:
@@ -136,13 +136,13 @@ class ModelTypes:
 
     # ------------------------------------------------------------ refusals
 
-    def _take(self, name: str, owner: str) -> None:
+    def _take(self, name: str, owner: str, type_: type | None = None) -> None:
         if not GRAPHQL_NAME.fullmatch(name):
             raise self.refused(f"{owner} would be {name!r} in GraphQL, which is no name there; rename it.")
         taken = self._names.take(name, owner)
         if taken == API:
             raise self.refused(f"{owner} would be {name} in GraphQL, which is a name of {API}; rename it.")
-        if taken == owner:
+        if taken == owner and (type_, not self._is_input) in self._names.models:
             raise self.refused(
                 f"{owner} is in an input and in a result, and would be {name} in both; give it a name "
                 "that does not end in Input."

@@ -1,8 +1,6 @@
 """What handlers take and return, read once from their annotations: what is stored, and what clients see."""
 
 from taskql.shapes.bigint import BigInt
-from taskql.shapes.inputs import Input
-from taskql.shapes.results import Output
 from taskql.shapes.shape import Inexpressible
 
-__all__ = ["BigInt", "Inexpressible", "Input", "Output"]
+__all__ = ["BigInt", "Inexpressible"]

@@ -20,23 +20,26 @@ ENDS_IN_ZONE = r"T.*(Z|[+-]\d\d:\d\d(:\d\d)?)$"
 DECIMAL = r"^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$"
 
 
-def told(schema: CoreSchema, message: str) -> CoreSchema:
-    return core_schema.custom_error_schema(schema, "shape", custom_error_message=message)
+def then(first: CoreSchema, second: CoreSchema, message: str) -> CoreSchema:
+    """Both, one after the other; `message` tells of what is not the second."""
+    told = core_schema.custom_error_schema(second, "shape", custom_error_message=message)
+    return core_schema.chain_schema([first, told])
 
 
 TEXT = core_schema.str_schema(strict=True)
+WHOLE = core_schema.int_schema(strict=True)
 SCALARS: Mapping[Scalar, CoreSchema] = {
     Scalar.STRING: TEXT,
-    Scalar.INT: told(core_schema.int_schema(strict=True, ge=MIN_INT, le=MAX_INT), TOO_WIDE),
+    Scalar.INT: then(WHOLE, core_schema.int_schema(ge=MIN_INT, le=MAX_INT), TOO_WIDE),
     # Numbers that are not finite are told of where all that can't be stored is.
     Scalar.FLOAT: core_schema.float_schema(strict=True),
     Scalar.BOOLEAN: core_schema.bool_schema(strict=True),
-    Scalar.DATETIME: told(core_schema.str_schema(strict=True, pattern=ENDS_IN_ZONE), NO_ZONE),
+    Scalar.DATETIME: then(TEXT, core_schema.str_schema(pattern=ENDS_IN_ZONE), NO_ZONE),
     Scalar.DATE: TEXT,
     Scalar.TIME: TEXT,
     Scalar.UUID: TEXT,
-    Scalar.DECIMAL: told(core_schema.str_schema(strict=True, pattern=DECIMAL), NO_DECIMAL),
-    Scalar.BIG_INT: core_schema.int_schema(strict=True),
+    Scalar.DECIMAL: then(TEXT, core_schema.str_schema(pattern=DECIMAL), NO_DECIMAL),
+    Scalar.BIG_INT: WHOLE,
     Scalar.JSON: core_schema.any_schema(),
 }
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, is_type
 
 from pydantic import NaiveDatetime, TypeAdapter
 
-from taskql.shapes.models import is_model
+from taskql.shapes.models import is_generic_dataclass, is_model
 from taskql.shapes.shape import Inexpressible, Scalar, written
 
 TYPES = {
@@ -28,6 +28,7 @@ EXPRESSIBLE = (
     "use str, int, float, bool, an Enum, a datetime, a model, a list[…] of these, a dict for any JSON, "
     "or … | None"
 )
+GENERIC_DATACLASS = "a dataclass that is another for each type; make it a pydantic model, Generic as well"
 REFUSED_FORMATS = {
     "password": "which would be stored masked; take a str, or a name under which the worker finds it",
     "binary": "and bytes are no JSON; take text, in base64 say",
@@ -88,6 +89,7 @@ def is_known_misfit(annotation: Any) -> bool:
         annotation in (NaiveDatetime, None, NoneType, list, tuple, set, frozenset)
         or get_origin(annotation) in (tuple, Union, UnionType)
         or is_typeddict(annotation)
+        or is_generic_dataclass(annotation)
         or is_named_tuple(annotation)
         or isinstance(annotation, TypeVar)
     )
@@ -114,6 +116,8 @@ def hint(annotation: Any) -> str:
         return f"and GraphQL must know of what; write {annotation.__name__}[{items}], say"
     if is_typeddict(annotation) or is_named_tuple(annotation):
         return "which is no model; make it a dataclass"
+    if is_generic_dataclass(annotation):
+        return GENERIC_DATACLASS
     if get_origin(annotation) is tuple:
         return "whose places have no names; make it a dataclass with a field for each"
     if isinstance(annotation, TypeVar):

@@ -43,8 +43,7 @@ class Input:
         stored = self._dumped(self.parse(data))
         if not isinstance(data, dict):  # pydantic takes a model as it is, whatever is in it
             self.parse(stored)
-        if self._is_odd and not self._is_read_back(stored):
-            raise InvalidInput(((), NOT_READ_BACK))
+        self._check_read_back(stored)
         return stored
 
     def _dumped(self, parsed: Any) -> JSON:
@@ -55,12 +54,16 @@ class Input:
         except UnicodeEncodeError:  # half of a surrogate pair in the key of a dict
             raise InvalidInput(((), UNSTORABLE_TEXT)) from None
 
-    def _is_read_back(self, stored: JSON) -> bool:
-        """Whether a model with validators or serializers of its own takes what it gave."""
+    def _check_read_back(self, stored: JSON) -> None:
+        """Raises InvalidInput where the model would not take what it gave: a default of its own, say."""
         try:
-            return bool(self._dumped(self.parse(stored)) == stored)
-        except InvalidInput:
-            return False
+            again = self.parse(stored)
+        except InvalidInput as error:
+            raise InvalidInput(*((path, f"{NOT_READ_BACK}: {why}") for path, why in error.issues)) from None
+        except Exception as error:  # a validator of the author's, made for what clients send alone
+            raise InvalidInput(((), NOT_READ_BACK)) from error
+        if self._is_odd and self._dumped(again) != stored:
+            raise InvalidInput(((), NOT_READ_BACK))
 
     def _text(self, data: JSON) -> bytes:
         """Strict models take a date's text from JSON alone."""

@@ -4,9 +4,10 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_origin, get_type_hints
 
 from pydantic import BaseModel, RootModel
+from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
 
 from taskql.shapes.shape import Inexpressible
@@ -23,6 +24,11 @@ def is_model(annotation: Any) -> bool:
     )
 
 
+def is_generic_dataclass(annotation: Any) -> bool:
+    """Whether it is `Page[Item]` of a dataclass: no class, unlike that of a pydantic model."""
+    return dataclasses.is_dataclass(get_origin(annotation))
+
+
 def name_of(type_: type) -> str:
     """A class's name as a GraphQL name: `Page[Item]`, a generic model's, becomes `PageItem`."""
     return "".join(map(capitalized, re.split(r"\W+", type_.__name__)))
@@ -36,17 +42,14 @@ def fields_of(model: type) -> dict[str, FieldInfo]:
     """A model's fields as pydantic sees them, in order. Raises Inexpressible where that can't be told."""
     if issubclass(model, BaseModel):
         if not model.__pydantic_complete__:
-            model.model_rebuild(raise_errors=False)
+            rebuild(model)
         return dict(model.model_fields)
     if found := getattr(model, "__pydantic_fields__", None):
         return dict(found)
     try:
         hints = get_type_hints(model, include_extras=True)
     except Exception as error:
-        raise Inexpressible(
-            f"the annotations of {model.__name__} can't be read ({error}); define it, and what it names, at "
-            "the top of the module"
-        ) from error
+        raise unreadable(model, error) from error
     return {
         field.name: FieldInfo.from_annotated_attribute(
             hints[field.name], field.default if isinstance(field.default, FieldInfo) else field
@@ -54,6 +57,22 @@ def fields_of(model: type) -> dict[str, FieldInfo]:
         for field in dataclasses.fields(cast(Any, model))
         if field.init
     }
+
+
+def rebuild(model: type[BaseModel]) -> None:
+    """Have a model read annotations that named something later in its module."""
+    try:
+        model.model_rebuild()
+    except PydanticUndefinedAnnotation as error:
+        raise unreadable(model, error) from error
+
+
+def unreadable(model: type, error: Exception) -> Inexpressible:
+    why = str(error).splitlines()[0]
+    return Inexpressible(
+        f"the annotations of {model.__name__} can't be read ({why}); define it, and what it names, at "
+        "the top of the module"
+    )
 
 
 def computed_fields_of(model: type) -> dict[str, Any]:
@@ -65,6 +84,18 @@ def computed_fields_of(model: type) -> dict[str, Any]:
         name: (found.info.return_type, found.info.description)
         for name, found in decorators.computed_fields.items()
     }
+
+
+def is_validated_first(model: type, name: str) -> bool:
+    """Whether a model's own validators may make another value of a field's before its type is asked."""
+    decorators = getattr(model, "__pydantic_decorators__", None)
+    if decorators is None:
+        return False
+    of_fields = [found.info for found in decorators.field_validators.values()]
+    of_models = [found.info for found in decorators.model_validators.values()]
+    return any(info.mode != "after" and {name, "*"} & set(info.fields) for info in of_fields) or any(
+        info.mode != "after" for info in of_models
+    )
 
 
 def serializers_of(model: type) -> dict[str, Any]:

@@ -18,13 +18,15 @@ from typing_extensions import TypeAliasType
 from taskql.shapes.bigint import is_wide
 from taskql.shapes.checking import Check
 from taskql.shapes.choices import choice_of_enum, choice_of_texts
-from taskql.shapes.described import check_contents, described, hint
+from taskql.shapes.described import GENERIC_DATACLASS, check_contents, described, hint
 from taskql.shapes.models import (
     computed_fields_of,
     fields_of,
     has_model_serializer,
     init_only,
+    is_generic_dataclass,
     is_model,
+    is_validated_first,
     serializers_of,
 )
 from taskql.shapes.shape import (
@@ -40,6 +42,7 @@ from taskql.shapes.shape import (
     Shape,
     written,
 )
+from taskql.storable import unstorable
 from taskql.task import JSON
 
 SCALARS: dict[Any, Scalar] = {
@@ -74,6 +77,8 @@ class Reader:
     def input(self, annotation: Any) -> Model:
         """The handler's input: always an object, since its fields are what a client gives."""
         bare, _ = unwrapped(annotation)
+        if is_generic_dataclass(bare):
+            raise Inexpressible(f"it takes {written(annotation)}, {GENERIC_DATACLASS}")
         if not is_model(bare):
             raise Inexpressible(f"it takes {written(annotation)}; {MODEL_ELSE}, or take the context alone")
         return self.model(bare)
@@ -98,6 +103,7 @@ class Reader:
         if known is None:
             known = self._models[type_] = Model(type_)
             known.fields.update(self._fields(type_))
+            check_end(known)
         return known
 
     def shape(
@@ -135,6 +141,10 @@ class Reader:
             return self._optional(annotation, where)
         if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
             return ListOf(self.shape(arguments[0], where))
+        if origin is abc.Iterable and self._is_input:
+            raise Inexpressible(
+                f"{where} is {written(annotation)}, which is only checked while it is read; use a list"
+            )
         if origin in LISTS and arguments:
             return ListOf(self.shape(arguments[0], where))
         if annotation in OBJECTS or origin in OBJECTS:
@@ -191,7 +201,14 @@ class Reader:
             shape = self.shape(returned, where)
         else:
             shape = self.shape(info.annotation, where, tuple(info.metadata), default)
-        return Field(shape, info.description, default_of(info, shape) if self._is_input else Missing.REQUIRED)
+            if has_odd_none(type_, name, info, shape):
+                raise Inexpressible(f"{where} is None by default, but not by its type; write … | None")
+        if not self._is_input:
+            return Field(shape, info.description)
+        shown = default_of(info, shape)
+        if any(unstorable(shown)):
+            raise Inexpressible(f"{where} is {default!r} by default, which JSON can't hold; use None, say")
+        return Field(shape, info.description, shown)
 
     def _check(self, type_: type) -> None:
         if has_model_serializer(type_):
@@ -201,6 +218,19 @@ class Reader:
             )
         if name := init_only(type_):
             raise Inexpressible(f"{place_in(type_, name)} is an InitVar, which is not kept; make it a field")
+
+
+def check_end(model: Model, above: tuple[Model, ...] = ()) -> None:
+    """Raises Inexpressible where a model can't be made without one more of its kind."""
+    above = (*above, model)
+    for name, field in model.fields.items():
+        if isinstance(field.shape, Model) and field.default is Missing.REQUIRED:
+            if field.shape in above:
+                raise Inexpressible(
+                    f"{place_in(model.type, name)} needs one more {field.shape.type.__name__}, and so on "
+                    "without an end; make it a list, or … | None"
+                )
+            check_end(field.shape, above)
 
 
 def place_in(type_: type, name: str) -> str:
@@ -237,6 +267,21 @@ def members_of(annotation: Any) -> list[Any]:
     return [NoneType if bare is None else Annotated[bare, *marks] if marks else bare]
 
 
+def has_odd_none(type_: type, name: str, info: FieldInfo, shape: Shape) -> bool:
+    """Whether a field is None by default though nothing that its author wrote takes None."""
+    if info.default is not None or isinstance(shape, Nullable) or is_validated_first(type_, name):
+        return False
+    try:
+        TypeAdapter(annotated(info)).validate_python(None)
+    except Exception:  # whatever a validator of the author's may raise
+        return True
+    return False
+
+
+def annotated(info: FieldInfo) -> Any:
+    return Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+
+
 def default_of(info: FieldInfo, shape: Shape) -> JSON | Missing:
     """A field's default as JSON, where it is a value that the field itself would take."""
     if info.is_required():
@@ -244,8 +289,7 @@ def default_of(info: FieldInfo, shape: Shape) -> JSON | Missing:
     if info.default_factory is not None and info.default_factory not in EMPTY:
         return Missing.UNPRINTABLE
     try:
-        annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-        given = TypeAdapter(annotation)
+        given: TypeAdapter[Any] = TypeAdapter(annotated(info))
         default = info.get_default(call_default_factory=True)
         shown = given.dump_python(default, mode="json", round_trip=True, by_alias=False, warnings="error")
         again = given.validate_python(shown, by_alias=False, by_name=True, strict=False)

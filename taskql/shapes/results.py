@@ -1,5 +1,6 @@
 """A handler's result: from what its function returns to what is stored, and whether that can be shown."""
 
+import inspect
 from types import NoneType
 from typing import Any
 
@@ -25,27 +26,28 @@ class Output:
     def __init__(self, annotation: Any) -> None:
         self.shape: Result | None = None
         self._checks: dict[str | None, Check] = {}
+        self._members: dict[str | None, TypeAdapter[Any]] = {}
         if annotation not in (None, NoneType):
             self.shape = Reader(is_input=False).result(annotation)
             shape = self.shape.shape
-            self._checks = (
-                {name_of(member.type): Check(member) for member in shape.members}
-                if isinstance(shape, AnyOf)
-                else {None: Check(shape)}
-            )
+            if isinstance(shape, AnyOf):
+                self._checks = {name_of(member.type): Check(member) for member in shape.members}
+                self._members = {name_of(member.type): TypeAdapter(member.type) for member in shape.members}
+            else:
+                self._checks = {None: Check(shape)}
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
 
     def json(self, value: Any, max_bytes: int) -> JSON:
         """What the function returned, as JSON. Raises BadResult where it can't be stored or shown."""
+        if inspect.iscoroutine(value):
+            value.close()
+            raise BadResult("The handler returned a coroutine: what decorates it must be async too.")
         try:
-            checked = self._adapter.validate_python(value, by_alias=False, by_name=True)
-            result = self._adapter.dump_python(checked, mode="json", by_alias=False, warnings="error")
+            result = self._dumped(self._adapter.validate_python(value, by_alias=False, by_name=True))
         except UnicodeEncodeError as error:
             raise BadResult(f"The result can't be stored: it {UNSTORABLE_TEXT}.") from error
         except (ValueError, RecursionError) as error:  # pydantic's own, and what is told of endless values
             raise BadResult(f"The result is not what the handler declares: {reason(error)}.") from error
-        if None not in self._checks and result is not None:
-            result = {TYPE_NAME: self._name(type(checked)), **result}
         for path, why in unstorable(result):
             raise BadResult(f"The result can't be stored: {'.'.join(path) or 'it'} {why}.")
         if issue := self.issue(result):
@@ -68,9 +70,12 @@ class Output:
         check = self._checks.get(name)
         return check.issue(result) if check else ((), f"is {name}, which the handler no longer returns")
 
-    def _name(self, type_: type) -> str:
-        """Which of its models a result is: its own class's, or that of the nearest base."""
-        return next(name_of(base) for base in type_.__mro__ if name_of(base) in self._checks)
+    def _dumped(self, checked: Any) -> JSON:
+        """A result as JSON. One of several models is that of its own class, or of the nearest base."""
+        name = next((name_of(base) for base in type(checked).__mro__ if name_of(base) in self._members), None)
+        adapter = self._adapter if name is None else self._members[name]
+        result = adapter.dump_python(checked, mode="json", by_alias=False, warnings="error")
+        return result if name is None else {TYPE_NAME: name, **result}
 
 
 def sentence(path: tuple[str, ...], why: str) -> str:

@@ -16,7 +16,7 @@ LEAKS = re.compile(
     r"|positional argument|unhashable|not subscriptable|not iterable|recursion depth|\bsys\.|codec can't"
     r"|asyncpg|sqlalchemy|psycopg|botocore|aiobotocore|hiredis|pydantic|strawberry|starlette|uvicorn|PyJWT"
     r"|\b(?:gql|taskql|consumer)\.[a-z_]+\.[A-Za-z_]+|\bdispatch_\w+|\btasks_\w+_(?:idx|key|check|pkey)"
-    r"|\bSELECT\b.{1,200}\bFROM\b|INSERT INTO|UPDATE tasks|violates|duplicate key|\$\d+::|syntax error at or near"
+    r"|\bSELECT\b.{1,200}\bFROM\b|INSERT INTO|UPDATE tasks|violates|duplicate key|\$\d+::|syntax error at or"
     r"|postgresql?://|redis://|elasticmq|InvalidTextRepresentation|DataError|DBAPIError|\w+Exception\(|\w+Error\("
 )
 MAX_SHOWN = 300

@@ -1,4 +1,4 @@
-"""The two API processes that are asked, one without authentication, and what may be shown to them as a token."""
+"""The API processes that are asked, one without authentication, and what is shown to them as a token."""
 
 import base64
 import hashlib
@@ -113,7 +113,9 @@ def tokens(draw: st.DrawFn) -> str:
         case "claims":
             names = st.sampled_from(["sub", "scope", "exp", "nbf", "iat", "iss", "aud", "task", "jti"])
             odd = draw(st.dictionaries(names, odd_values(), min_size=1, max_size=2))
-            header = draw(st.sampled_from([{}, {"kid": 5}, {"kid": "\0"}, {"crit": ["b64"]}, {"b64": False}]))
+            header: dict[str, Any] = draw(
+                st.sampled_from([{}, {"kid": 5}, {"kid": "\0"}, {"crit": ["b64"]}, {"b64": False}])
+            )
             return signed({"sub": "alice", "scope": ADMIN, "exp": FAR, **odd}, **header)
         case _:
             return draw(st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=40))

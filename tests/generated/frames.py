@@ -28,9 +28,9 @@ TYPES = [
 ]
 HANDSHAKE_HEADERS = [
     "Origin: null", "Origin: http://[::1", "Origin: https://evil.example", "Sec-WebSocket-Version: 12",
-    "Sec-WebSocket-Key: x", "Sec-WebSocket-Protocol: graphql-ws", "Sec-WebSocket-Protocol: ,", "Host: evil.example",
-    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99", "Sec-WebSocket-Extensions: \xff",
-    "Sec-WebSocket-Protocol: \xff", "X: " + "x" * 9_000,
+    "Sec-WebSocket-Key: x", "Sec-WebSocket-Protocol: graphql-ws", "Sec-WebSocket-Protocol: ,",
+    "Host: evil.example", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99",
+    "Sec-WebSocket-Extensions: \xff", "Sec-WebSocket-Protocol: \xff", "X: " + "x" * 9_000,
 ]  # fmt: skip
 
 

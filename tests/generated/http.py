@@ -1,6 +1,7 @@
 """One request, byte for byte, and what comes back; an event stream is left once it has nothing new to say."""
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
@@ -42,10 +43,8 @@ class Answer:
 def ask(door: Door, request: Request) -> Answer | None:
     """What a request is answered; None where it need not be, and is not."""
     with socket.create_connection(("127.0.0.1", door.port), PATIENCE_SECONDS) as client:
-        try:
+        with suppress(OSError):  # refused before its end: the answer says why
             client.sendall(request.raw)
-        except OSError:
-            pass  # refused before its end: the answer says why
         if not request.whole:
             client.settimeout(QUIET_SECONDS)
         return receive(client, request)
@@ -110,7 +109,7 @@ def check_answer(request: Request, answer: Answer) -> None:
     elif answer.type == "text/html":
         if "text/html" not in sent:
             raise Finding("answered with a page that nobody wanted")
-    elif answer.body or not (request.method == "HEAD" or answer.status in (204, 304, 307)):
+    elif answer.body or not (request.method == "HEAD" or answer.status in (204, 304, 307, 403)):
         raise Finding(f"answered with {answer.status} {answer.type or 'of no type'}: {text[:1000]}")
 
 

@@ -8,32 +8,33 @@ from hypothesis import strategies as st
 from tests.generated.doors import as_json, odd_values
 
 CREATE = (
-    "mutation Create($input: CreateTaskInput!) { createTask(input: $input) { created task { id title kind status "
-    "priority tags input runAt orderingKey } userErrors { code field message } } }"
+    "mutation Create($input: CreateTaskInput!) { createTask(input: $input) { created task { id title "
+    "kind status priority tags input runAt orderingKey } userErrors { code field message } } }"
 )
 CREATE_MANY = (
-    "mutation Many($input: CreateTasksInput!) { createTasks(input: $input) { results { task { id } userErrors "
-    "{ code field message } } userErrors { code field message } } }"
+    "mutation Many($input: CreateTasksInput!) { createTasks(input: $input) { results { task { id } "
+    "userErrors { code field message } } userErrors { code field message } } }"
 )
 LIST = (
-    "query List($filter: TaskFilter, $orderBy: TaskOrder! = CREATED_AT_DESC, $first: Int, $after: String, $last: Int, "
-    "$before: String) { tasks(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, "
-    "before: $before) { totalCount asOf nodes { id title tags result { __typename } failure { code message } } "
-    "pageInfo { hasNextPage endCursor } } }"
+    "query List($filter: TaskFilter, $orderBy: TaskOrder! = CREATED_AT_DESC, $first: Int, $after: "
+    "String, $last: Int, $before: String) { tasks(filter: $filter, orderBy: $orderBy, first: $first, "
+    "after: $after, last: $last, before: $before) { totalCount asOf nodes { id title tags result { "
+    "__typename } failure { code message } } pageInfo { hasNextPage endCursor } } }"
 )
 MEND = (
     "mutation Mend($cancel: CancelTaskInput!, $retry: RetryTaskInput!, $redrive: RedriveTasksInput!, "
-    "$token: CreateWatchTokenInput!) { cancelTask(input: $cancel) { task { id } userErrors { code message } } "
-    "retryTask(input: $retry) { userErrors { code message } } redriveTasks(input: $redrive) { matched } "
-    "createWatchToken(input: $token) { expiresAt userErrors { code message } } }"
+    "$token: CreateWatchTokenInput!) { cancelTask(input: $cancel) { task { id } userErrors { code "
+    "message } } retryTask(input: $retry) { userErrors { code message } } redriveTasks(input: $redrive) "
+    "{ matched } createWatchToken(input: $token) { expiresAt userErrors { code message } } }"
 )
 LOOK = (
-    "query Look($id: ID!, $ids: [ID!]!, $first: Int, $after: String) { task(id: $id) { id attempts { number } } "
-    "node(id: $id) { id } nodes(ids: $ids) { id } deadLetters(first: $first, after: $after) { nodes { reason } } }"
+    "query Look($id: ID!, $ids: [ID!]!, $first: Int, $after: String) { task(id: $id) { id attempts { "
+    "number } } node(id: $id) { id } nodes(ids: $ids) { id } deadLetters(first: $first, after: $after) "
+    "{ nodes { reason } } }"
 )
 WATCH = (
-    "subscription Watch($id: ID!, $afterVersion: Int) { taskStatus(id: $id, afterVersion: $afterVersion) "
-    "{ id version status progress { fraction message } result { __typename } } }"
+    "subscription Watch($id: ID!, $afterVersion: Int) { taskStatus(id: $id, afterVersion: "
+    "$afterVersion) { id version status progress { fraction message } result { __typename } } }"
 )
 FOLLOW = "subscription Follow($filter: TaskFilter) { taskUpdates(filter: $filter) { id status } }"
 FULL_FILTER = {
@@ -73,6 +74,8 @@ def valid_payloads(known: list[str]) -> list[dict[str, Any]]:
         (LOOK, {"id": id, "ids": known, "first": 2, "after": None}),
         (WATCH, {"id": id, "afterVersion": 0}),
         (FOLLOW, {"filter": FULL_FILTER}),
+        ("{}", {}),
+        ("subscription Bare($id: ID!) { taskStatus(id: $id) {} }", {"id": id}),
     ]  # fmt: skip
     return [
         {"query": query, "variables": variables, "operationName": None, "extensions": {}}

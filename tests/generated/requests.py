@@ -11,7 +11,7 @@ from tests.generated.payloads import bodies, payloads
 
 Header = tuple[str, str]
 
-PATHS = ["/graphql"] * 8 + [
+PATHS = ["/graphql"] * 40 + [
     "/", "/graphql/", "//graphql", "/graphql%00", "/GRAPHQL", "/healthz", "/readyz", "/assets/x.js",
     "/assets/..%2f..%2fpyproject.toml", "/assets/%00.js", "/%ff%fe", "/nothing", "*", "http://localhost/graphql",
     "http://[::1/graphql", "/graphql#x", "/" + "a" * 9_000, "/assets/" + "a" * 300 + ".js", "/assets/\xe4.js",
@@ -22,23 +22,27 @@ METHODS = (
     + ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "FOO"]
 )
 ACCEPTS = [
-    "*/*", "application/json", "application/graphql-response+json", "text/event-stream", "text/html", "image/png", "",
-    "application/json;q=0, text/event-stream;q=0.5", "application/json;q=nan", "text/event-stream;q=1e999", ";;,,=",
+    "*/*", "application/json", "application/graphql-response+json", "text/event-stream", "text/html",
+    "image/png", "", "application/json;q=0, text/event-stream;q=0.5", "application/json;q=nan",
+    "text/event-stream;q=1e999", ";;,,=",
 ]  # fmt: skip
 TYPES = [
-    "application/json", "application/json", "application/json", "APPLICATION/JSON; Charset=\"UTF-8\"", "text/plain", "",
-    "application/json; charset=utf-16", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "\xff",
+    "application/json", "application/json", "application/json", "APPLICATION/JSON; Charset=\"UTF-8\"",
+    "text/plain", "", "application/json; charset=utf-16", "multipart/form-data; boundary=x",
+    "application/x-www-form-urlencoded", "\xff",
 ]  # fmt: skip
 ODD_HEADERS: list[Header] = [
     ("Host", "localhost"), ("Host", "evil.example"), ("Host", "[::1"), ("Host", "\xff"), ("hOsT", ""),
     ("Origin", "null"), ("Origin", "https://evil.example"), ("Origin", "http://[::1"), ("Origin", "\xff"),
-    ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "x"), ("Sec-Fetch-Site", "x"),
-    ("Expect", "100-continue"), ("Expect", "200-ok"), ("Content-Encoding", "gzip"), ("Content-Encoding", "\xff"),
-    ("Cookie", "a=b;" * 50), ("Range", "bytes=0-1,5-"), ("If-None-Match", "*"), ("If-Modified-Since", "never"),
-    ("Connection", "close"), ("Connection", "keep-alive, x"), ("Upgrade", "h2c"), ("X-Forwarded-For", "1.1.1.1, \xff"),
+    ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "x"),
+    ("Sec-Fetch-Site", "x"), ("Expect", "100-continue"), ("Expect", "200-ok"), ("Content-Encoding", "gzip"),
+    ("Content-Encoding", "\xff"), ("Cookie", "a=b;" * 50), ("Range", "bytes=0-1,5-"),
+    ("If-None-Match", "*"), ("If-Modified-Since", "never"), ("Connection", "close"),
+    ("Connection", "keep-alive, x"), ("Upgrade", "h2c"), ("X-Forwarded-For", "1.1.1.1, \xff"),
     ("X-Forwarded-Proto", "javascript"), ("traceparent", "00-" + "0" * 32 + "-" + "0" * 16 + "-00"),
-    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("traceparent", "\xff" * 55),
-    ("tracestate", "a=" + "b" * 600), ("X-Request-Id", "x\ty" * 99), ("X-Huge", "x" * 20_000), ("X-Empty", ""),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("traceparent", "\xff" * 55), ("tracestate", "a=" + "b" * 600), ("X-Request-Id", "x\ty" * 99),
+    ("X-Huge", "x" * 20_000), ("X-Empty", ""),
 ]  # fmt: skip
 FRAMING = {"content-length", "transfer-encoding", "connection", "upgrade", "expect", "host"}
 
@@ -46,7 +50,7 @@ FRAMING = {"content-length", "transfer-encoding", "connection", "upgrade", "expe
 def headers() -> st.SearchStrategy[list[Header]]:
     """Odd ones and random ones, some of them more than once; none of them says where the request ends."""
     names = st.text("abcXYZ-_019!#", min_size=1, max_size=12).filter(lambda name: name.lower() not in FRAMING)
-    values = st.text(st.characters(codec="latin-1", exclude_categories=("Cc",)), max_size=40)
+    values = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
     return st.lists(st.one_of(st.sampled_from(ODD_HEADERS), st.tuples(names, values)), max_size=4)
 
 

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,10 +51,8 @@ def talk(door: Door, talk: Talk) -> Heard:
             refused(client, talk, head + stream.rest)
             heard.refused = True
             return heard
-        try:
+        with suppress(OSError):  # closed before its end: the close frame says why
             client.sendall(b"".join(talk.frames) + LAST_WORD)
-        except OSError:
-            pass  # closed before its end: the close frame says why
         if not talk.whole:
             client.settimeout(QUIET_SECONDS)
         listen(stream, talk, heard)
@@ -160,8 +159,10 @@ def check_message(said: Any, talk: Talk) -> None:
             check_errors(said.get("payload"))
         case _:
             raise Finding(f"no message of the protocol: {str(said)[:300]}")
-    if said["type"] in ("next", "error", "complete") and said.get("id") != LAST:
-        if not isinstance(said.get("id"), str) or json.dumps(said["id"])[1:-1] not in talk.said + json.dumps(
-            talk.said
-        ):
-            raise Finding(f"an operation that nobody began: {str(said)[:300]}")
+    if said["type"] in ("next", "error", "complete") and not is_known(said.get("id"), talk):
+        raise Finding(f"an operation that nobody began: {str(said)[:300]}")
+
+
+def is_known(id: object, talk: Talk) -> bool:
+    """Whether the client has said it, escaped or not."""
+    return isinstance(id, str) and (id == LAST or id in talk.said or json.dumps(id)[1:-1] in talk.said)

@@ -1,8 +1,11 @@
-"""A module of handlers that has none: the API that imports it tells at SIGUSR1 how many asyncio tasks run."""
+"""Offers no handler: an API that imports it tells at SIGUSR1 how many asyncio tasks run."""
 
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
+
+from taskql import lifespan
 
 TELL = signal.SIGUSR1
 TOLD = "asyncio tasks: "
@@ -14,3 +17,13 @@ def tell(*_: object) -> None:
 
 
 signal.signal(TELL, tell)
+
+
+class Nothing:
+    """What no handler asks for."""
+
+
+@lifespan
+async def nothing() -> AsyncIterator[Nothing]:
+    """A module that offers nothing would be refused."""
+    yield Nothing()

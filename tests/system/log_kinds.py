@@ -1,6 +1,5 @@
 """Handlers for tests/system/test_logs.py: one that logs, one that returns what it must not."""
 
-import logging
 from dataclasses import dataclass
 
 from taskql import TaskContext, handler
@@ -23,7 +22,7 @@ class Count:
 @handler("loggingCount", process=True)
 def logging_count(work: Words, task: TaskContext) -> Count:
     """Counts, and says so in its log."""
-    logging.getLogger("task.loggingCount").info("counting", extra={"chars": len(work.text)})
+    task.log.info("counting", extra={"chars": len(work.text)})
     return Count(len(work.text))
 
 

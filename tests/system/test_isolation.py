@@ -1,4 +1,4 @@
-"""Only yours: whatever is asked, over whatever transport, the answer is the same as if nobody else were there.
+"""Only yours: whatever is asked, over whatever transport, the answer is the same as if alone.
 
 The requests are made from the schema (tests/cases.py), with somebody else's ids, cursors, keys and words in
 every place that takes any. What they answer has nothing of theirs in it, and does not change when all they
@@ -7,50 +7,50 @@ to be found.
 """
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 from uuid import uuid4
 
 import pytest
-from graphql import GraphQLObjectType, GraphQLSchema, build_client_schema, get_introspection_query
 
-from gql.permissions import HIDDEN, RULES, WRITE
+from gql.permissions import HIDDEN, RULES, WATCHING
+from gql.viewer import Scope
 from taskql.devstack import DevStack
 from tests.askers import Asker, askers
-from tests.cases import Case, Cases, Known, selection
+from tests.cases import Case
 from tests.deployment import QUICK, Deployment
 from tests.system.isolation_kinds import said
-from tests.tokens import SECRET, token
+from tests.system.isolation_world import BOB, CREATE, NEVER, WITHIN_SECONDS, World, as_owner, bobs_world, one
+from tests.tokens import SECRET
 
 SETTINGS = {
     **QUICK,
     "AUTH": "jwt",
     "JWT_SECRET": SECRET,
+    "TASKQL_VISIBILITY_SECONDS": "60",  # what runs shall not be lost, however slow the machine
     "TASK_HANDLERS": "tests.system.isolation_kinds",
     "TASKQL_MAX_COMPLEXITY": "1000000",
     "TASKQL_MAX_ALIASES": "500",
 }
-WITHIN_SECONDS = 60
 AT_A_TIME = 8
-LARGE = 5_000
-"""A result that PostgreSQL does not keep, in words of 16 characters."""
+LOOK_SECONDS = 6
+"""A little longer than a feed takes to find what no event told of."""
+TRANSPORTS = ("HTTP", "events", "socket")
 
-FAR = datetime.now(UTC) + timedelta(days=1000)
-NEVER, LATER = FAR.isoformat(), (FAR + timedelta(days=1)).isoformat()
-
-BOB = f"bob-{uuid4().hex[:12]}"
-ALICE, CAROL, ROOT = "alice", "carol", "root"
-ADMIN = "tasks:admin"
 
 OF_NOBODY = {"Query.kinds"}
 """Has nothing of any owner's."""
-IN_FIGURES = {"Query.queues", "Subscription.queues", "Mutation.redriveTasks", "Mutation.createWatchToken"}
-"""What somebody has shows there, but none of it in words."""
+IN_FIGURES = {
+    "Query.queues",
+    "Subscription.queues",
+    "Mutation.redriveTasks",
+    "Mutation.createWatchToken",
+    "Mutation.deleteTask",
+}
+"""Show what somebody has, but no word of it beyond what was sent."""
 
 Answers = dict[tuple[str, str], list[str]]
 """Each message, by the transport and the case."""
@@ -59,180 +59,6 @@ VARIES = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
 )
 """Ids and moments."""
-
-
-@dataclass
-class World:
-    """Bob's tasks, and what of them nobody else may ever see."""
-
-    deployment: Deployment
-    schema: GraphQLSchema
-    bob: Mapping[str, Asker]
-    root: Mapping[str, Asker]
-    sent: dict[str, Any] = field(default_factory=dict)
-    tasks: dict[str, Any] = field(default_factory=dict)
-    letters: list[Any] = field(default_factory=list)
-    words: set[str] = field(default_factory=set)
-
-    @property
-    def marks(self) -> set[str]:
-        ids = {task["id"] for task in self.tasks.values()} | {letter["id"] for letter in self.letters}
-        return {BOB} | self.words | ids
-
-    def word(self, about: str) -> str:
-        """A new one, that is to be found nowhere else."""
-        made = f"{about}-{uuid4().hex[:12]}"
-        self.words.add(made)
-        return made
-
-    async def make(self, name: str, end: str = "done", repeat: int = 1, **input: Any) -> None:
-        """A task with a mark in every place."""
-        word = self.word("input")
-        self.words |= {said(about, word) for about in ("progress", "result", "failure")}
-        wanted = {
-            "title": self.word("title"),
-            "description": self.word("description"),
-            "work": {"mark": {"word": word, "end": end, "repeat": repeat}},
-            "idempotencyKey": self.word("key"),
-            "tags": [self.word("tag"), self.word("tag")],
-            **input,
-        }
-        self.sent[name] = wanted
-        made = await one(self.bob["HTTP"], CREATE, input=wanted)
-        assert made["createTask"]["userErrors"] == []
-        self.tasks[name] = made["createTask"]["task"]
-
-    async def until(self, name: str, status: str) -> None:
-        """Until the task is there, as its owner sees it."""
-        query = f"query ($id: ID!) {{ task(id: $id) {self.all_of('Task')} }}"
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while True:
-                found = (await one(self.bob["HTTP"], query, id=self.tasks[name]["id"]))["task"]
-                if found["status"] == status and (status != "PROCESSING" or found["progress"]):
-                    break
-                await asyncio.sleep(0.05)
-        self.tasks[name] = found
-
-    def all_of(self, name: str) -> str:
-        type_ = self.schema.type_map[name]
-        assert isinstance(type_, GraphQLObjectType)
-        return selection(self.schema, type_)
-
-    def cases(self, hidden: Collection[str] = ()) -> list[Case]:
-        tasks = list(self.tasks.values())
-        ids = [task["id"] for task in tasks] + [letter["id"] for letter in self.letters]
-        return list(Cases(self.schema, Known(tasks, ids, self.rules(), ALWAYS), hidden))
-
-    def rules(self) -> dict[str, Sequence[Any]]:
-        """Values that the schema and the tasks alone don't tell."""
-        moments = [datetime.fromisoformat(task["createdAt"]) for task in self.tasks.values()]
-        before, after = min(moments) - timedelta(seconds=1), datetime.now(UTC) + timedelta(days=1)
-        keyed = {name: sent["idempotencyKey"] for name, sent in self.sent.items()}
-        return {
-            "TaskFilter.titleContains": [sent["title"] for sent in self.sent.values()],
-            "TaskFilter.createdAfter": [before.isoformat()],
-            "TaskFilter.createdBefore": [after.isoformat()],
-            "TaskFilter.updatedAfter": [before.isoformat()],
-            "TaskFilter.owner": [BOB],
-            "Query.tasks.first": [100],
-            "Query.tasks.last": [100],
-            "Query.tasks.after": [self.cursor],
-            "Query.tasks.before": [self.cursor],
-            "Query.deadLetters.first": [100],
-            "Query.deadLetters.after": [self.letters_cursor],
-            "Subscription.taskStatus.afterVersion": [0],
-            "Subscription.queues.everySeconds": [1],
-            "CreateTaskInput": [self.sent["pending"]],
-            "CreateTaskInput.idempotencyKey": [keyed["done"], keyed["failed"]],
-            "CreateTaskInput.expiresAt": [LATER],
-            "CreateTaskInput.runAt": [NEVER],
-            "CreateWatchTokenInput.ttlSeconds": [60],
-            "RedriveTasksInput.limit": [100],
-            "RedriveTasksInput.dryRun": [True, False],
-        }
-
-    async def look_around(self) -> None:
-        """Find bob's dead letters, and cursors in the middle of his listings."""
-        query = f"{{ deadLetters {self.all_of('DeadLetterConnection')} }}"
-        mine = {self.tasks[name]["id"] for name in ("failed", "failed too")}
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while True:
-                found = (await one(self.root["HTTP"], query))["deadLetters"]["edges"]
-                if {edge["node"]["taskId"] for edge in found} == mine:
-                    break
-                await asyncio.sleep(0.05)
-        self.letters = [edge["node"] for edge in found]
-        self.letters_cursor = found[0]["cursor"]
-        page = (await one(self.bob["HTTP"], "{ tasks { edges { cursor } } }"))["tasks"]["edges"]
-        self.cursor = page[len(page) // 2]["cursor"]
-        self.words |= {edge["cursor"] for edge in (*page, *found)}
-
-    async def rows(self) -> list[Any]:
-        """All that is bob's in PostgreSQL, less what running tasks do by themselves."""
-        connection = await self.deployment.connect()
-        try:
-            return [
-                *await connection.fetch("SELECT * FROM tasks WHERE owner = $1 ORDER BY id", BOB),
-                *await connection.fetch("SELECT * FROM task_tags WHERE owner = $1 ORDER BY task_id, tag", BOB),
-                *await connection.fetch("SELECT * FROM dead_letters ORDER BY id"),
-                *await connection.fetch(
-                    "SELECT task_id, queue, attempt, blocked, ordering_group, ordering_number, available_at "
-                    "FROM dispatch d JOIN tasks t ON t.id = d.task_id WHERE t.owner = $1 ORDER BY 1",
-                    BOB,
-                ),
-            ]
-        finally:
-            await connection.close()
-
-    async def touch(self, *owners: str) -> None:
-        """Let all that they have change, one owner after another, and no event tell of it."""
-        await self._perform(
-            *(
-                "UPDATE tasks SET version = version + 1, updated_at = clock_timestamp(), "
-                "finished_at = CASE WHEN outcome IS NOT NULL THEN clock_timestamp() END "
-                f"WHERE owner = '{owner}'"
-                for owner in owners
-            )
-        )
-
-    async def vanish(self) -> None:
-        """Let there be nothing of anybody's."""
-        await self._perform(
-            *(f"DELETE FROM {table}" for table in ("tasks", "dispatch", "dead_letters", "orderings"))
-        )
-
-    async def _perform(self, *statements: str) -> None:
-        connection = await self.deployment.connect()
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    def fields(self, name: str) -> Mapping[str, Any]:
-        type_ = self.schema.type_map[name]
-        assert isinstance(type_, GraphQLObjectType)
-        return type_.fields
-
-
-CREATE = "mutation ($input: CreateTaskInput!) { createTask(input: $input) { task { id } userErrors { message } } }"
-ALWAYS = {"CreateTaskInput": {"runAt": NEVER}}
-"""What others create stays as it is, so that what they are answered does not depend on when they ask."""
-
-
-async def one(asker: Asker, query: str, **variables: Any) -> Any:
-    """The data that HTTP answers."""
-    [text] = [text async for text in asker.answers(query, variables)]
-    body = json.loads(text.partition(" ")[2])
-    assert "errors" not in body, body
-    return body["data"]
-
-
-@asynccontextmanager
-async def as_owner(deployment: Deployment, owner: str, scope: str | None = None) -> AsyncIterator[dict[str, Asker]]:
-    bearer = token(sub=owner) if scope is None else token(sub=owner, scope=scope)
-    async with askers(deployment, bearer) as found:
-        yield found
 
 
 # ---------------------------------------------------------------- what everybody asks, and is answered
@@ -248,34 +74,7 @@ async def deployment(stack: DevStack, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 async def world(deployment: Deployment) -> AsyncIterator[World]:
-    """With tasks of bob's in every status."""
-    async with as_owner(deployment, BOB) as bob, as_owner(deployment, ROOT, ADMIN) as root:
-        schema = build_client_schema(await one(bob["HTTP"], get_introspection_query()))
-        world = World(deployment, schema, bob, root)
-        order = world.word("order")
-        await world.make("pending", priority="HIGH", runAt=NEVER, expiresAt=LATER)
-        await world.make("processing", end="never", orderingKey=order)
-        await world.make("behind", orderingKey=order)
-        await world.make("done")
-        await world.make("failed", end="failed")
-        await world.make("failed too", end="failed")
-        await world.make("cancelled", runAt=NEVER)
-        statuses = {
-            "pending": "PENDING",
-            "processing": "PROCESSING",
-            "behind": "PENDING",
-            "done": "COMPLETED",
-            "failed": "FAILED",
-            "failed too": "FAILED",
-            "cancelled": "CANCELLED",
-        }
-        if "resultUrl" in world.fields("Task"):
-            await world.make("large", repeat=LARGE)
-            statuses["large"] = "COMPLETED"
-        cancel = "mutation ($id: ID!) { cancelTask(input: {id: $id}) { task { status } } }"
-        await one(bob["HTTP"], cancel, id=world.tasks["cancelled"]["id"])
-        await asyncio.gather(*(world.until(name, status) for name, status in statuses.items()))
-        await world.look_around()
+    async with bobs_world(deployment) as world:
         yield world
 
 
@@ -308,13 +107,99 @@ async def ask_each(named: Mapping[str, Asker], cases: Iterable[Case]) -> Answers
     return found
 
 
+# ---------------------------------------------------------------- scopes, watch tokens, administrators
+
+
+@pytest.mark.parametrize("scope", ["", Scope.READ, Scope.WRITE])
+async def test_own_tasks_are_out_of_reach_without_the_scope(world: World, scope: str) -> None:
+    cases = [case for case in world.cases() if RULES[case.about] and scope not in RULES[case.about]]
+    assert {case.operation for case in cases} >= {"Query", "Subscription"}
+    rows = await world.rows()
+    async with as_owner(world.deployment, BOB, scope) as named:
+        for case, told in await ask_streams_too(named, cases):
+            assert code(told) == "FORBIDDEN", (case, told)
+            assert not world.secrets_in(told, case)
+    assert await world.rows() == rows
+
+
+async def test_watch_token_reaches_its_one_task_less_what_is_hidden(world: World) -> None:
+    done = {name: value for name, value in world.tasks["done"].items() if f"Task.{name}" not in HIDDEN}
+    make = "mutation ($id: ID!) { createWatchToken(input: {id: $id}) { token } }"
+    bearer = (await one(world.bob["HTTP"], make, id=done["id"]))["createWatchToken"]["token"]
+    rows = await world.rows()
+    async with askers(world.deployment, bearer) as named:
+        for case, told in await ask_streams_too(named, world.cases()):
+            assert code(told) == "FORBIDDEN", (case, told)
+            assert not world.secrets_in(told, case)
+        shown = [case for case in world.cases(HIDDEN) if case.about == WATCHING]
+        [document] = {case.document for case in shown}
+        missing = Case(WATCHING, document, {"id": str(uuid4())})
+        found, foreign = set(), set()
+        for case, told in await ask_streams_too(named, [*shown, missing]):
+            assert not [word for word in world.secrets_in(told, case) if word not in str(done)]
+            if case.variables["id"] == done["id"]:
+                found.add(said("result", world.sent["done"]["work"]["mark"]["word"]) in told)
+            else:
+                foreign.add(VARIES.sub("…", told))
+    assert found == {True}
+    assert len(foreign) == 2  # one for each transport
+    assert await world.rows() == rows
+
+
+async def test_administrator_sees_everybody_s_and_by_owner_whose_are_asked_for(world: World) -> None:
+    query = "query ($filter: TaskFilter) { tasks(filter: $filter, first: 100) { totalCount nodes { id } } }"
+
+    async def ids(owner: str | None) -> set[str]:
+        filter = None if owner is None else {"owner": owner}
+        page = (await one(world.root["HTTP"], query, filter=filter))["tasks"]
+        assert page["totalCount"] == len(page["nodes"])
+        return {node["id"] for node in page["nodes"]}
+
+    async with as_owner(world.deployment, "erin") as named:
+        hers = await task_of(named)
+        bobs = {task["id"] for task in world.tasks.values()}
+        assert (await ids(BOB), await ids("erin"), await ids("nobody")) == (bobs, {hers}, set())
+        assert await ids(None) >= {hers, *bobs}
+
+
+async def test_ordering_key_orders_its_owner_s_tasks_alone(world: World) -> None:
+    key = world.sent["behind"]["orderingKey"]
+    async with as_owner(world.deployment, "dora") as named:
+        made = await one(named["HTTP"], CREATE, input={"title": "mine", "orderingKey": key})
+        query, task_id = "query ($id: ID!) { task(id: $id) { status } }", made["createTask"]["task"]["id"]
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (await one(named["HTTP"], query, id=task_id))["task"]["status"] != "COMPLETED":
+                await asyncio.sleep(0.05)
+    behind = await one(world.bob["HTTP"], query, id=world.tasks["behind"]["id"])
+    assert behind["task"]["status"] == "PENDING"
+
+
+async def ask_streams_too(named: Mapping[str, Asker], cases: Iterable[Case]) -> list[tuple[Case, str]]:
+    """What is answered over each transport that fits, put together: none of it goes on by itself."""
+    asked = list(cases)
+    brief = await ask_all(named, (case for case in asked if case.operation != "Subscription"))
+    streamed = {name: asker for name, asker in named.items() if name != "HTTP"}
+    brief |= await ask_all(streamed, (case for case in asked if case.operation == "Subscription"))
+    by_name = {str(case): case for case in asked}
+    return [(by_name[case], "".join(told)) for (_, case), told in brief.items()]
+
+
+def code(told: str) -> str | None:
+    """The first of an error."""
+    found = re.search(r'"code": ?"(\w+)"', told)
+    return found and found[1]
+
+
+# ---------------------------------------------------------------- with bob, and without
+
+
 @asynccontextmanager
 async def alices(deployment: Deployment) -> AsyncIterator[dict[str, Asker]]:
     """One who has nothing, on each transport."""
     async with AsyncExitStack() as stack:
         found = {}
-        for name in ("HTTP", "events", "socket"):
-            found[name] = (await stack.enter_async_context(as_owner(deployment, f"{ALICE} by {name}")))[name]
+        for name in TRANSPORTS:
+            found[name] = (await stack.enter_async_context(as_owner(deployment, f"alice by {name}")))[name]
         yield found
 
 
@@ -322,19 +207,16 @@ class Streams:
     """Subscriptions over every transport, and what they have told so far."""
 
     def __init__(self, named: Mapping[str, Asker], cases: Iterable[Case]) -> None:
-        self.told: Answers = {}
+        streamed = [(name, case) for case in cases for name in named if name != "HTTP"]
+        self.told: Answers = {(name, str(case)): [] for name, case in streamed}
         self.ended: set[tuple[str, str]] = set()
         self._news = asyncio.Condition()
-        streamed = [name for name in named if name != "HTTP"]
-        self._reading = [
-            asyncio.create_task(self._read(name, named[name], case)) for case in cases for name in streamed
-        ]
+        self._reading = [asyncio.create_task(self._read(name, named[name], case)) for name, case in streamed]
 
     async def _read(self, name: str, asker: Asker, case: Case) -> None:
-        told = self.told[name, str(case)] = []
         async for text in asker.answers(case.document, case.variables):
             async with self._news:
-                told.append(text)
+                self.told[name, str(case)].append(text)
                 self._news.notify_all()
         self.ended.add((name, str(case)))
 
@@ -354,10 +236,17 @@ class Streams:
             return False
         return True
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         for reading in self._reading:
             reading.cancel()
         await asyncio.gather(*self._reading, return_exceptions=True)
+
+    async def until_ended(self) -> None:
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await asyncio.gather(*self._reading)
 
 
 def has_any(text: str, words: Iterable[str]) -> bool:
@@ -373,39 +262,119 @@ class Observed:
     alone: Answers
     bob: Answers
     root: Answers
-    carol: Streams
-    carol_alone: Streams
-    bobs: Streams
-    rows: tuple[list[Any], list[Any]]
+    carol: Answers
+    rows: list[Any]
+    rows_after: list[Any]
 
 
 @pytest.fixture(scope="module")
-async def observed(world: World) -> AsyncIterator[Observed]:
+async def observed(world: World) -> Observed:
+    """Bob asks what changes nothing, the others ask everything, bob changes all; and again, without bob."""
     cases = world.cases()
     asked, changing, watched = (
         [case for case in cases if case.operation == each] for each in ("Query", "Mutation", "Subscription")
     )
     updates = [case for case in watched if case.about == "Subscription.taskUpdates"]
-    mine = [case for case in updates if not case.variables]
-    async with as_owner(world.deployment, CAROL) as others, alices(world.deployment) as alice:
-        carols = (await one(others["HTTP"], CREATE, input={"title": "mine", "runAt": NEVER}))["createTask"]["task"]["id"]
-        carol, bobs = Streams(others, watched), Streams(world.bob, watched)
-        bob, root = await asyncio.gather(ask_all(world.bob, asked), ask_all(world.root, asked))
-        await world.touch(BOB, CAROL)
+    all_mine = [case for case in updates if not case.variables]
+    async with AsyncExitStack() as stack:
+        others = await stack.enter_async_context(as_owner(world.deployment, "carol"))
+        alice = await stack.enter_async_context(alices(world.deployment))
+        first = await task_of(others)
+        carol = await stack.enter_async_context(Streams(others, watched))
+        bobs = await stack.enter_async_context(Streams(world.bob, watched))
+        roots = await stack.enter_async_context(Streams(world.root, for_operators(watched)))
 
-        before = await world.rows()
-        answers = await ask_all(alice, [*asked, *watched_briefly(watched)])
-        answers |= await ask_each(alice, changing)
-        after = await world.rows()
-
-        while not await bobs.until_each_has(world.words, updates):
-            await world.touch(BOB, CAROL)
+        bob, root = await ask_all(world.bob, asked), await ask_all(world.root, for_operators(asked))
+        await world.touch(BOB, "carol")
+        rows = await world.rows()
+        answers = await everything(alice, asked, changing, watched)
+        rows_after = await world.rows()
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while rows == rows_after and not (
+                await bobs.until_each_has(world.words, updates)
+                and await carol.until_each_has([first], all_mine)
+            ):
+                await world.touch(BOB, "carol")
         bob |= await ask_each({"HTTP": world.bob["HTTP"]}, changing)
-        await world.touch(CAROL)
-        assert await carol.until_each_has([carols], mine)
-        await asyncio.gather(carol.close(), bobs.close())
-
+        assert await carol.until_each_has([await task_of(others)], all_mine)
+        answers |= {key: carol.told[key] for key in carol.ended}
         await world.vanish()
-        alone = await ask_all(alice, asked)
-        alone |= await ask_each(alice, changing)
-    yield Observed(cases, answers, alone, bob, root, carol, carol, bobs, (before, after))
+        alone = await everything(alice, asked, changing, watched)
+        ended = {case for _, case in carol.ended}
+        again = await stack.enter_async_context(
+            Streams(others, [case for case in watched if str(case) in ended])
+        )
+        await again.until_ended()
+        alone |= again.told
+    return Observed(cases, answers, alone, bob | bobs.told, root | roots.told, carol.told, rows, rows_after)
+
+
+def for_operators(cases: Iterable[Case]) -> list[Case]:
+    return [case for case in cases if RULES[case.about] == (Scope.ADMIN,)]
+
+
+async def everything(
+    named: Mapping[str, Asker], asked: list[Case], changing: list[Case], watched: list[Case]
+) -> Answers:
+    """What is answered to all of it; of what goes on by itself, what HTTP has to say."""
+    answers = await ask_all(named, asked) | await ask_all({"HTTP": named["HTTP"]}, watched)
+    return answers | await ask_each(named, changing)
+
+
+async def task_of(named: Mapping[str, Asker]) -> str:
+    """A new task of theirs, which nothing runs."""
+    made = await one(named["HTTP"], CREATE, input={"title": "mine", "runAt": NEVER})
+    return str(made["createTask"]["task"]["id"])
+
+
+# ---------------------------------------------------------------- what that comes to
+
+
+def test_nobody_is_told_anything_of_somebody_else_s(world: World, observed: Observed) -> None:
+    for case in observed.cases:
+        for answers in (observed.alice, observed.carol):
+            for transport in TRANSPORTS:
+                told = "".join(answers.get((transport, str(case)), ()))
+                assert not world.secrets_in(told, case), (transport, case, told)
+
+
+def test_what_is_foreign_is_answered_like_what_is_missing(observed: Observed) -> None:
+    assert observed.alice.keys() == observed.alone.keys()
+    for (transport, case), told in observed.alice.items():
+        assert less_what_varies(told) == less_what_varies(observed.alone[transport, case]), (transport, case)
+
+
+def test_nobody_changes_anything_of_somebody_else_s(observed: Observed) -> None:
+    assert observed.rows == observed.rows_after
+
+
+def test_owner_or_administrator_finds_it_by_the_same_requests(world: World, observed: Observed) -> None:
+    found: dict[tuple[str, ...], bool] = {}
+    for case in observed.cases:
+        place = (case.about,) if case.operation == "Mutation" else (case.about, *places(case.variables))
+        for transport in TRANSPORTS:
+            key = transport, str(case)
+            for answers in (observed.bob, observed.root):
+                if answer := answers.get(key):
+                    foreign = observed.alice.get(key) or observed.carol[key]
+                    differs = less_what_varies(answer) != less_what_varies(foreign)
+                    shows = case.about in IN_FIGURES or bool(world.secrets_in("".join(answer), case))
+                    found[transport, *place] = found.get((transport, *place), False) or (differs and shows)
+    assert world.tasks["large"]["resultUrl"]
+    told = str(observed.bob)
+    for name, about in {"processing": "progress", "done": "result", "failed": "failure"}.items():
+        assert said(about, world.sent[name]["work"]["mark"]["word"]) in told
+    assert {about for _, about, *_ in found} == {case.about for case in observed.cases} == set(RULES)
+    assert not [place for place, shows in found.items() if not shows and place[1] not in OF_NOBODY]
+
+
+def less_what_varies(told: Sequence[str]) -> list[str]:
+    return [VARIES.sub("…", text) for text in told]
+
+
+def places(value: Any) -> Iterator[str]:
+    """The names of the arguments and of the input fields in them."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield name
+            yield from places(inner)

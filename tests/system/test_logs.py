@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ CREATE = """mutation Create($input: CreateTaskInput!) {
   createTask(input: $input) { task { id } userErrors { code message } } }"""
 CREATE_MANY = """mutation Many($tasks: [CreateTaskInput!]!) {
   createTasks(input: {tasks: $tasks}) { results { task { id } userErrors { code } } } }"""
+SSE = {"Accept": "text/event-stream"}
 END_SECONDS = 60.0
 
 
@@ -116,7 +118,7 @@ async def test_a_task_s_lines_carry_the_trace_of_the_request_that_made_it(marked
     task_id = answer.json()["data"]["createTask"]["task"]["id"]
     assert (await states(marked, task_id))[-1]["status"] == "COMPLETED"
     of_the_task = {"trace_id": TRACE_ID, "task_id": task_id, "kind": "loggingCount", "attempt": 1}
-    [counting] = lines_about(consumer, message="counting", chars=3)
+    [counting] = lines_about(consumer, chars=3)
     assert of_the_task.items() <= counting.items()
     of_the_request = {"trace_id": TRACE_ID, "request_id": "from-the-test", "operation": "Create"}
     poll(lambda: lines_about(api, **of_the_request), END_SECONDS)
@@ -134,6 +136,11 @@ async def test_every_answer_names_its_request(marked: Deployment) -> None:
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     refused = await ask(marked, "{ nothing }", {"Authorization": "Bearer no", "X-Request-Id": "mine"})
     assert (refused.status_code, refused.headers["x-request-id"]) == (401, "mine")
+    headers = {**SSE, "Authorization": f"Bearer {BEARER}", "X-Request-Id": "a-stream"}
+    body = {"query": WATCH, "variables": {"id": str(uuid4())}}
+    async with httpx.AsyncClient() as http:
+        stream = await http.post(f"{marked.url}/graphql", json=body, headers=headers)
+    assert (stream.status_code, stream.headers["x-request-id"]) == (200, "a-stream")
     async with connect(
         marked.ws_url,
         subprotocols=[Subprotocol("graphql-transport-ws")],

@@ -78,6 +78,7 @@ def test_programs_get_no_page(http: httpx.Client) -> None:
         "/assets//etc/passwd",
         "/assets/%00.js",
         "/assets/nothing.js",
+        f"/assets/{'a' * 300}.js",
     ],
 )
 def test_nothing_else_is_served(api: Deployment, path: str) -> None:

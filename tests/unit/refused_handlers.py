@@ -5,7 +5,7 @@ Each is the end of a module that begins with PRELUDE; `{handler}` is a handler t
 
 PRELUDE = """
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import InitVar, dataclass
 from datetime import timedelta
 from enum import Enum, Flag
@@ -26,6 +26,10 @@ class Out:
 class Other:
     text: str
 
+@dataclass
+class Each(Generic[T]):
+    item: T
+
 class Lock: pass
 
 class Gone(Exception): pass
@@ -38,7 +42,11 @@ DECLARATIONS = [
     f"@handler('send-email'){FUNCTION}",
     f"@handler('work', max_attempts=0){FUNCTION}",
     f"@handler('work', timeout=timedelta(days=1)){FUNCTION}",
+    f"@handler('work', max_attempts='3'){FUNCTION}",
+    f"@handler('work', timeout=30){FUNCTION}",
     "handler('work', process=True)(lambda task: None)",
+    "handler('work')(print)",
+    "@handler('work')\ndef f(task: TaskContext) -> Out: yield",
     "@handler('work')\ndef f(*args) -> Out: ...",
     "@handler('work')\ndef f(work, task: TaskContext) -> Out: ...",
     "@handler('work')\ndef f(work: Out) -> Out: ...",
@@ -59,6 +67,11 @@ FIELDS = [
     "field: NaiveDatetime",
     "field: list",
     "field: tuple[str, int]",
+    "field: Iterable[str]",
+    "field: Each[str]",
+    "field: str = None",
+    "field: float = float('inf')",
+    "field: 'Work'",
     "field: Union[int, str]",
     "field: Union[Out, Other]",
     "field: None",
@@ -81,6 +94,8 @@ FIELDS = [
 MODELS = [
     ("@dataclass\nclass Work:\n    x: int\n    seed: InitVar[int] = 0", "work: Work, ", "Out"),
     ("@dataclass\nclass Work:\n    x: 'Nowhere'", "work: Work, ", "Out"),
+    ("class Work(BaseModel):\n    x: 'Nowhere | None'", "work: Work, ", "Out"),
+    ("", "work: Each[str], ", "Out"),
     ("class Empty(BaseModel): pass", "", "Empty"),
     ("class Odd(BaseModel):\n    x: int\n    @model_serializer\n    def all(self) -> str: ...", "", "Odd"),
     ("@dataclass\nclass Größe:\n    x: int", "", "list[Größe]"),

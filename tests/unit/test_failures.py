@@ -448,6 +448,11 @@ def test_a_typed_field_that_can_not_be_encoded_never_loses_the_outcome() -> None
     json.dumps(failure.detail, ensure_ascii=False).encode()
 
 
+def test_a_field_that_could_not_be_shown_is_not_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    assert describe(OutOfStock("a", 2**31), [OutOfStock]).detail is None
+    assert "left is no integer of 32 bits" in caplog.text
+
+
 @pytest.mark.parametrize("left", ["many", None])
 def test_a_field_of_another_type_is_not_recorded(left: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert describe(OutOfStock("a", left), [OutOfStock]).detail is None

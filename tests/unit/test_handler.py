@@ -524,5 +524,7 @@ def test_a_registry_cannot_be_changed() -> None:
 
 
 def test_a_decorator_without_a_kind_is_refused() -> None:
-    with pytest.raises(HandlerRefused, match="name its kind"):
-        handler(lambda task: None)  # type: ignore[arg-type]
+    def nameless(task: TaskContext) -> None: ...
+
+    with pytest.raises(HandlerRefused, match=r"^tests\.unit\.test_handler\.\S+\.nameless: name its kind"):
+        handler(nameless)  # type: ignore[arg-type]

@@ -18,7 +18,15 @@ from graphql import GraphQLSchema, build_schema, parse, print_type, validate
 
 from gql.schema import print_sdl
 from taskql.errors import HandlerRefused
-from taskql.registry import ENTRY_POINTS, Registry, handlers_in, import_module, import_offered, lifespans_in
+from taskql.registry import (
+    ENTRY_POINTS,
+    Registry,
+    handlers_in,
+    import_module,
+    import_offered,
+    lifespans_in,
+    load_registry,
+)
 from tests.deployment import ROOT
 from tests.documents import blocks
 from tests.unit.refused_handlers import PRELUDE, SAMPLES
@@ -192,6 +200,9 @@ def of_modules() -> Iterator[str]:
         yield str(refused.value)
     with pytest.raises(HandlerRefused) as refused:
         import_module("nowhere")
+    yield str(refused.value)
+    with pytest.raises(HandlerRefused) as refused:
+        load_registry(["json"])
     yield str(refused.value)
 
 

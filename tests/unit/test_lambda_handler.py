@@ -244,7 +244,7 @@ def container(outside: Outside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.chdir(tmp_path)
     os.environ.update(SETTINGS)
-    monkeypatch.setattr(lambda_handler, "set_up_logging", lambda level: None)
+    monkeypatch.setattr(lambda_handler, "set_up_logging", lambda *_: None)
     container = Container(outside.open)
     yield container
     container.close()
@@ -521,11 +521,11 @@ def test_a_watermark_that_is_not_written_fails_no_message(
     assert "how far the queues are was not written" in caplog.text
 
 
-def test_the_log_level_is_set(
+def test_the_log_s_level_and_format_are_set(
     container: Container, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    levels: list[str] = []
-    monkeypatch.setattr(lambda_handler, "set_up_logging", levels.append)
-    os.environ["LOG_LEVEL"] = "debug"
+    chosen: list[tuple[str, str]] = []
+    monkeypatch.setattr(lambda_handler, "set_up_logging", lambda *how: chosen.append(how))
+    os.environ |= {"LOG_LEVEL": "debug", "TASKQL_LOG_FORMAT": "json"}
     call(container, outside.records(1))
-    assert levels == ["debug"]
+    assert chosen == [("debug", "json")]

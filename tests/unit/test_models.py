@@ -28,6 +28,7 @@ from graphql import (
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     HttpUrl,
@@ -510,8 +511,49 @@ async def test_model_that_does_not_read_what_it_writes_is_told_at_once() -> None
             return day.strftime("%d.%m.%Y")
 
     [(field, message)] = await errors_of(a_handler(Odd), {"day": "2026-11-22"})
+    assert field == ["day"]
+    assert "can't be read back" in message
+
+
+async def test_default_that_the_model_would_not_take_is_told_before_anything_is_stored() -> None:
+    class Box(BaseModel):
+        size: int = Field(0, ge=1)
+
+    class Parcel(BaseModel):
+        name: str = "a"
+        boxes: list[Box] = Field(default_factory=lambda: [Box()])  # type: ignore[call-arg]
+
+    [(field, message)] = await errors_of(a_handler(Parcel), {})
+    assert field == ["boxes", "0", "size"]
+    assert message.endswith("makes of it: Input should be greater than or equal to 1.")
+
+
+async def test_validator_that_breaks_on_what_it_made_is_told_before_anything_is_stored() -> None:
+    class Words(BaseModel):
+        words: list[str]
+
+        @field_validator("words", mode="before")
+        @classmethod
+        def _split(cls, words: Any) -> Any:
+            return [part for word in words for part in word.removeprefix("#").split()] if words else 1 / 0
+
+    [(field, message)] = await errors_of(a_handler(Words), {"words": [""]})
     assert field == []
     assert "can't be read back" in message
+
+
+def test_validator_may_make_something_of_a_default_of_none() -> None:
+    class Named(BaseModel):
+        name: str = None  # type: ignore[assignment]
+        title: Annotated[str, BeforeValidator(lambda title: title or "none")] = None  # type: ignore[assignment]
+
+        @field_validator("name", mode="before")
+        @classmethod
+        def _anonymous(cls, name: str | None) -> str:
+            return name or "anonymous"
+
+    found = a_handler(Named)
+    assert found.parse(found.stored({})).name == "anonymous"
 
 
 async def test_serializer_of_what_can_be_read_again_is_the_authors_choice() -> None:
@@ -653,6 +695,7 @@ def test_handler_of_no_result_returns_none() -> None:
             "value.1 is a time without a time zone; make it with one, like datetime.now(UTC).",
         ),
         (Decimal, Decimal("NaN"), "value is no finite decimal number."),
+        (int, None, "value: Input should be a valid integer."),
     ],
 )
 def test_result_that_would_be_shown_wrongly_fails_the_task(annotation: Any, value: Any, told: str) -> None:
@@ -660,6 +703,36 @@ def test_result_that_would_be_shown_wrongly_fails_the_task(annotation: Any, valu
     with pytest.raises(BadResult) as refused:
         a_handler(result=model).result(model(value))
     assert str(refused.value) == f"The result can't be shown: {told}"
+
+
+def test_result_with_a_field_of_another_type_is_told_by_its_place_without_its_value() -> None:
+    done = Missing(why="x")
+    done.why = 4711  # type: ignore[assignment]
+    with pytest.raises(BadResult) as refused:
+        a_handler(result=Missing).result(done)
+    assert str(refused.value) == ("The result is not what the handler declares: why: expected str, not int.")
+
+
+def test_coroutine_that_nobody_awaited_is_told() -> None:
+    async def perform() -> str:
+        return "never"
+
+    with pytest.raises(BadResult, match="what decorates it must be async too"):
+        a_handler(result=str).result(perform())
+
+
+async def test_result_of_a_derived_class_is_shown_as_the_member_that_it_derives_from() -> None:
+    class Animal(BaseModel):
+        name: str
+
+    class Cat(Animal):
+        lives: int = 9
+
+    class Kitten(Cat):
+        age: int = 1
+
+    found = a_handler(result=Animal | Cat)
+    assert found.result(Kitten(name="Tom")) == {"__typename": "Cat", "name": "Tom", "lives": 9}
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,13 @@ def test_two_models_of_one_name_are_refused_with_both_places() -> None:
     )
 
 
+def test_two_models_of_one_name_and_place_are_refused_as_two() -> None:
+    work = make_dataclass("Work", [("one", other("Item", ("x", int))), ("two", other("Item", ("y", int)))])
+    assert refusal(work) == (
+        "acme.other.Item and acme.other.Item would both be ItemInput in GraphQL; rename one."
+    )
+
+
 def test_two_enums_of_one_name_are_refused_with_both_places() -> None:
     colours = [Enum("Colour", {"RED": "red"}, module=module) for module in ("acme.one", "acme.two")]
     fields = [("one", colours[0]), ("two", colours[1])]

@@ -175,6 +175,8 @@ def test_selection_that_nobody_needs_is_forgotten() -> None:
     "document",
     [
         "{",
+        "{}",
+        "subscription {}",
         "{ kinds { name } }",
         "mutation { __typename }",
         "subscription ($id: ID!) { nothing(id: $id) { id } }",
