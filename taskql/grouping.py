@@ -1,7 +1,7 @@
 """Group commit: calls that come while another is on its way go together, as one.
 
-Invariant: a call that comes alone begins at once. Only those wait that find others at work, and no longer than
-these take; so a busy process makes few large statements, and an idle one is as quick as ever.
+Invariant: a call that comes alone begins at once. Only those wait that find others at work, and no longer
+than these take; so a busy process makes few large statements, and an idle one is as quick as ever.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ Outcome = TypeVar("Outcome")
 class Grouped(Generic[Item, Outcome]):
     """Hands items to `work`, many at a time: it answers with an outcome for each, in order.
 
-    `at_once`: so many groups are worked on at a time, of at most `largest` items. What `work` raises, each call
-    of the group raises; so it should answer with outcomes for what only some items are to blame for.
+    `at_once`: so many groups are worked on at a time, of at most `largest` items. What `work` raises, each
+    call of the group raises; so it should answer with outcomes for what only some items are to blame for.
     """
 
     def __init__(

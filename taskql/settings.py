@@ -145,9 +145,18 @@ class Settings(DatabaseSettings):
         "on",
         description="Whether task(id) is answered from Redis where it can be; on or off, alike everywhere",
     )
+    taskql_sqs_client: Literal["lean", "botocore"] = Field(
+        "lean",
+        description="Who makes the frequent requests to SQS: TaskQL itself, or botocore; lean or botocore",
+    )
 
     @field_validator(
-        "log_level", "taskql_expose_errors", "taskql_results", "taskql_status_cache", mode="before"
+        "log_level",
+        "taskql_expose_errors",
+        "taskql_results",
+        "taskql_status_cache",
+        "taskql_sqs_client",
+        mode="before",
     )
     @classmethod
     def _in_lower_case(cls, word: object) -> object:
@@ -196,6 +205,10 @@ class Settings(DatabaseSettings):
     @property
     def has_status_cache(self) -> bool:
         return self.taskql_status_cache == "on"
+
+    @property
+    def has_lean_sqs_client(self) -> bool:
+        return self.taskql_sqs_client == "lean"
 
     @property
     def visibility(self) -> timedelta:

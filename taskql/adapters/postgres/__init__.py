@@ -10,12 +10,14 @@ from taskql.adapters.postgres.dead_letters import PostgresDeadLetters
 from taskql.adapters.postgres.discarded import PostgresDiscarded
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
+from taskql.adapters.postgres.grouped_leases import GroupedLeases
 from taskql.adapters.postgres.leases import PostgresLeases
 from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
 from taskql.adapters.postgres.queues import PostgresQueues
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
+    "GroupedLeases",
     "PostgresBacklog",
     "PostgresControl",
     "PostgresDeadLetters",
