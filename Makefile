@@ -29,9 +29,10 @@ running := .venv/.run-installed .venv-emulator/.installed
 pages   := web/dist/graphiql.html
 shown   := examples/node_modules/.built
 clients := tests/node/node_modules/.package-lock.json
+peers   := .venv-bench/.installed
 all     := $(running) .venv/.dev-installed $(pages) $(shown) $(clients)
 
-.PHONY: help setup run test faults fuzz check format lock schema web examples lambda bench-live clean
+.PHONY: help setup run test faults fuzz check format lock schema web examples lambda bench bench-live clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -76,18 +77,22 @@ examples: $(shown) ## build the examples' pages
 lambda: .venv/.dev-installed ## build/lambda.zip (ARCH=x86_64 LAMBDA_PYTHON=3.13 EXTRA=folders of your handlers)
 	@$(python) -m deploy.package build/lambda.zip --arch '$(ARCH)' --python '$(LAMBDA_PYTHON)' $(EXTRA:%=--extra '%')
 
-bench-live: $(running) .venv/.dev-installed ## measure live status beside other servers (BENCH="--only fanout --repeats 1")
+bench: $(running) .venv/.dev-installed $(peers) ## measure it beside what others would use (BENCH="--only ours,yoga --repeats 1")
+	@$(any_python) web/build.py --optional --install bench/peers/node
+	@exec $(python) -m bench $(BENCH)
+
+bench-live: $(running) .venv/.dev-installed $(peers) ## measure live status beside other servers (BENCH="--only fanout --repeats 1")
 	@$(any_python) web/build.py --optional --install bench/peers/node
 	@exec $(python) -m bench.live $(BENCH)
 
 lock: .venv/.dev-installed ## compile requirements/*.in into hash-pinned lists
-	@for each in run lambda devstack dev emulator node; do \
+	@for each in run lambda devstack dev emulator node peers bench; do \
 		$(python) -m uv pip compile requirements/$$each.in --output-file requirements/$$each.txt --quiet \
 			--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header || exit 1; \
 	done
 
 clean: ## remove the environments and caches; your data stays
-	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .venv-node .venv-node.lock
+	@rm -rf .venv .venv.lock .venv-emulator .venv-emulator.lock .venv-node .venv-node.lock .venv-bench .venv-bench.lock
 	@rm -rf build
 	@rm -rf web/node_modules web/dist web/.dist-* web/.build.lock
 	@rm -rf tests/node/node_modules bench/peers/node/node_modules
@@ -103,6 +108,11 @@ clean: ## remove the environments and caches; your data stays
 
 .venv-emulator/.installed: requirements/emulator.txt
 	@$(install) .venv-emulator $^ && touch $@
+
+# Where the task queues can't be installed, they are left out.
+$(peers): requirements/bench.txt requirements/peers.txt
+	@$(install) .venv-bench $^ || $(install) .venv-bench $<
+	@touch $@
 
 # `make run` goes on without a page; everything else fails where it can't be built.
 $(pages): requirements/node.txt web/build.py web/.npmrc $(wildcard web/*.html web/*.json web/*.ts web/src/* web/src/*/*)

@@ -9,26 +9,27 @@ import logging
 import os
 import random
 import resource
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 import psutil
 import uvloop
 
-from bench.servers import CLIENT_CORE, NODE, Ours, Server, node, pin, start_consumer, strawberry
+from bench.entrants import ENTRANTS
+from bench.noise import CpuMeter
+from bench.ours import Ours
+from bench.server import CLIENT_CORE, Server, pin
 from bench.table import Results
 from bench.watcher import Crowd, Poller
 from taskql.devstack import DevStack
-from web.build import has_node
 
 PARTS = ("fanout", "storm", "commit", "polling")
 RESULTS = Path(__file__).resolve().parent / "results" / "live.md"
@@ -51,25 +52,6 @@ READ = "query One($id: ID!) { task(id: $id) { id status version progress { fract
 Made = Callable[[], AbstractAsyncContextManager[Any]]
 
 
-class Meter:
-    """Seconds and CPU seconds of processes."""
-
-    def __init__(self, *pids: int) -> None:
-        self._processes = [psutil.Process(pid) for pid in pids]
-
-    def __enter__(self) -> Self:
-        self._began, self._used = time.perf_counter(), self._cpu()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.cpu, self.seconds = self._cpu() - self._used, time.perf_counter() - self._began
-
-    def _cpu(self) -> float:
-        return sum(times.user + times.system for times in (each.cpu_times() for each in self._processes))
-
-
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
@@ -84,11 +66,11 @@ async def fanout(server: Server, watchers: int, results: Results) -> None:
     await asyncio.sleep(SETTLE_SECONDS)
     await told(server, crowd, task_id, watchers)
     latencies: list[float] = []
-    with Meter(server.pid) as meter:
+    with CpuMeter({"server": server.pid}) as meter:
         for _ in range(ROUNDS):
             latencies += await told(server, crowd, task_id, watchers)
     results.add(
-        "fan-out: CPU per subscriber and event", server.name, meter.cpu / ROUNDS / watchers * 1e6, "us"
+        "fan-out: CPU per subscriber and event", server.name, meter.total / ROUNDS / watchers * 1e6, "us"
     )
     results.add(
         "fan-out, saturated: publish to client, p50", server.name, percentile(latencies, 0.5) * 1e3, "ms"
@@ -125,7 +107,7 @@ async def storm(server: Server, count: int, results: Results) -> None:
     await asyncio.sleep(SETTLE_SECONDS)
     process = psutil.Process(server.pid)
     crowd, before = Crowd(), process.memory_info().rss
-    with Meter(server.pid) as meter:
+    with CpuMeter({"server": server.pid}) as meter:
         joined = await crowd.join(server.port, server.path, server.watch, ids, AT_ONCE, STORM_SECONDS)
     await asyncio.sleep(SETTLE_SECONDS)
     after = process.memory_info().rss
@@ -136,13 +118,14 @@ async def storm(server: Server, count: int, results: Results) -> None:
     results.add("storm: stuck", server.name, count - joined, "")
     results.add("storm: terminal events missed", server.name, count - completed, "")
     results.add("storm: seconds until all have a first message", server.name, meter.seconds, "s")
-    results.add("storm: CPU per connect and subscribe", server.name, meter.cpu / count * 1e6, "us")
+    results.add("storm: CPU per connect and subscribe", server.name, meter.total / count * 1e6, "us")
     results.add("memory per idle subscription", server.name, (after - before) / count / 1024, "KiB")
 
 
 async def commit(server: Ours, watchers: int, results: Results) -> None:
     """A worker reports progress; from the instant that the row bears to each client that was told."""
-    start_consumer(server)
+    await server.start_worker()
+    pin(server.pids["worker"], CLIENT_CORE)
     work = {"countdown": {"steps": STEPS, "stepSeconds": STEP_SECONDS}}
     task_id = await server.deployment.create_id("Watched", work=work)
     crowd = Crowd()
@@ -186,8 +169,8 @@ async def polling(server: Ours, name: str, results: Results) -> None:
     await asyncio.gather(*(ask(poller, 50) for poller in pollers))
     await asyncio.sleep(STATISTICS_SECONDS)
     transactions = await connection.fetchval(count)
-    sessions = [each.pid for each in postmaster.children()]
-    with Meter(*sessions) as database, Meter(server.pid) as api:
+    sessions = {str(each.pid): each.pid for each in postmaster.children()}
+    with CpuMeter(sessions) as database, CpuMeter({"server": server.pid}) as api:
         await asyncio.gather(*(ask(poller, READS // POLLERS) for poller in pollers))
     await asyncio.sleep(STATISTICS_SECONDS)
     transactions = await connection.fetchval(count) - transactions
@@ -195,8 +178,8 @@ async def polling(server: Ours, name: str, results: Results) -> None:
     for poller in pollers:
         poller.close()
     results.add("polling: PostgreSQL transactions per read", name, transactions / READS, "")
-    results.add("polling: PostgreSQL CPU per read", name, database.cpu / READS * 1e6, "us")
-    results.add("polling: API CPU per read", name, api.cpu / READS * 1e6, "us")
+    results.add("polling: PostgreSQL CPU per read", name, database.total / READS * 1e6, "us")
+    results.add("polling: API CPU per read", name, api.total / READS * 1e6, "us")
     results.add("polling: reads per second", name, READS / api.seconds, "/s")
 
 
@@ -205,10 +188,14 @@ async def measure(options: argparse.Namespace, stack: DevStack, folder: Path, re
         return Ours(stack, folder)
 
     made: list[tuple[Made, int]] = [(ours, options.storm)]
-    if "strawberry" in options.peers:
-        made.append((lambda: strawberry(stack, folder), min(options.storm, STRAWBERRY_STORM)))
-    if "node" in options.peers and (program := node_program(results)):
-        made.append((lambda: node(stack, folder, program), options.storm))
+    for name in options.peers:
+        if (entrant := ENTRANTS.get(name)) is None:
+            continue  # `none`
+        if why := entrant.missing():
+            results.note(f"{entrant.title} was left out: {why}.")
+            continue
+        most = STRAWBERRY_STORM if name == "strawberry" else options.storm
+        made.append((partial(entrant.open, stack, folder), min(options.storm, most)))
     for number in range(options.repeats):
         print(f"round {number + 1} of {options.repeats}", file=sys.stderr, flush=True)
         for make, connections in made:
@@ -227,19 +214,8 @@ async def measure(options: argparse.Namespace, stack: DevStack, folder: Path, re
 
 
 async def attempt(results: Results, measuring: Any) -> None:
-    """One that fails is told of, and the others go on."""
-    try:
+    with results.surviving("A measurement"):
         await asyncio.wait_for(measuring, LIMIT_SECONDS)
-    except (AssertionError, RuntimeError, OSError, TimeoutError) as error:
-        results.note(f"A measurement failed: {error!r}")
-
-
-def node_program(results: Results) -> str | None:
-    program = shutil.which("node")
-    if program and has_node(os.environ) and (NODE / "node_modules" / ".package-lock.json").exists():
-        return program
-    results.note("Node's server was left out: there is no Node 20, or its packages are not installed.")
-    return None
 
 
 def main() -> int:
@@ -250,7 +226,7 @@ def main() -> int:
     parser.add_argument(
         "--only", default=",".join(PARTS), type=lambda text: text.split(","), help="which parts"
     )
-    parser.add_argument("--peers", default="strawberry,node", type=lambda text: text.split(","))
+    parser.add_argument("--peers", default="strawberry,yoga", type=lambda text: text.split(","))
     parser.add_argument("--output", type=Path, default=RESULTS, help="bench/results/live.md")
     options = parser.parse_args()
     logging.disable(logging.WARNING)

@@ -3,10 +3,26 @@
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from subprocess import SubprocessError
 
+import asyncpg
+
+from taskql.devstack import DevStackError
+
+FAILURES = (
+    AssertionError,
+    RuntimeError,
+    OSError,
+    TimeoutError,
+    SubprocessError,
+    DevStackError,
+    asyncpg.PostgresError,
+)
 TARGETS = {
     "fan-out: CPU per subscriber and event": "at most 20 us",
     "memory per idle subscription": "at most 30 KiB",
@@ -20,20 +36,33 @@ class Results:
     """Every figure of every run."""
 
     def __init__(self) -> None:
-        self._figures: dict[str, dict[str, list[float]]] = {}
-        self._units: dict[str, str] = {}
-        self._notes: list[str] = []
+        self.figures: dict[str, dict[str, list[float]]] = {}
+        self.units: dict[str, str] = {}
+        self.notes: list[str] = []
         self._busy = [os.getloadavg()[0]]
 
     def add(self, figure: str, server: str, value: float, unit: str) -> None:
-        self._figures.setdefault(figure, {}).setdefault(server, []).append(value)
-        self._units[figure] = unit
+        self.figures.setdefault(figure, {}).setdefault(server, []).append(value)
+        self.units[figure] = unit
         self._busy.append(os.getloadavg()[0])
         print(f"{figure} | {server} | {number_of(value)} {unit}", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        if text not in self._notes:
-            self._notes.append(text)
+        if text not in self.notes:
+            self.notes.append(text)
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def surviving(self, what: str) -> Iterator[None]:
+        """What fails in the block is noted, and measuring goes on."""
+        try:
+            yield
+        except FAILURES as error:
+            self.note(f"{what} failed: {str(error) or repr(error)}")
+
+    def median(self, figure: str, server: str) -> float | None:
+        values = self.figures.get(figure, {}).get(server)
+        return median(values) if values else None
 
     def markdown(self, watchers: int, repeats: int) -> str:
         lines = [
@@ -47,15 +76,15 @@ class Results:
             "| figure | target | server | median (range) | times TaskQL's |",
             "|---|---|---|---:|---:|",
         ]
-        for figure, servers in self._figures.items():
+        for figure, servers in self.figures.items():
             ours = median(next(iter(servers.values())))
             for number, (server, values) in enumerate(servers.items()):
-                shown = f"{number_of(median(values))} {self._units[figure]}".strip()
+                shown = f"{number_of(median(values))} {self.units[figure]}".strip()
                 span = f"({number_of(min(values))}–{number_of(max(values))})"
                 ratio = f"{median(values) / ours:.2g}" if number and ours else ""
                 first = (figure, TARGETS.get(figure, "")) if number == 0 else ("", "")
                 lines.append(f"| {first[0]} | {first[1]} | {server} | {shown} {span} | {ratio} |")
-        lines += ["", *(f"- {note}" for note in self._notes)] if self._notes else []
+        lines += ["", *(f"- {note}" for note in self.notes)] if self.notes else []
         return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """`python -m consumer`: one worker process."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -44,6 +45,9 @@ async def work(settings: Settings) -> None:
     try:
         async with open_worker(settings) as services:
             is_ready = True
+            # What start-up made lives as long as the process: the collector need never walk it again.
+            gc.collect()
+            gc.freeze()
             log.info(
                 "ready: %d tasks at a time, kinds %s",
                 settings.taskql_concurrency,

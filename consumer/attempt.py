@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
-from typing import assert_never
+from typing import Any, assert_never
 
 from consumer.call import Call, InLoop, InThread
 from consumer.process import InProcess
@@ -63,6 +63,7 @@ class Attempt:
         self._policy = policy
         self._began = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reason: StopReason | None = None
         self._call: Call | None = None
         self._run: asyncio.Task[Outcome] | None = None
@@ -72,6 +73,8 @@ class Attempt:
         self._reason = self._reason or reason
         self._stopped.set()
         self._began.set()  # nobody need wait for that any more
+        if not self._stop_asked.done():
+            self._stop_asked.set_result(None)
 
     async def run(self) -> Outcome:
         """Call the handler within its time limit."""
@@ -79,9 +82,7 @@ class Attempt:
             return self._interrupted()
         self._call = self._chosen_call()
         self._run = asyncio.create_task(self._outcome(self._call))
-        enough = asyncio.create_task(self._enough())
-        await asyncio.wait({self._run, enough}, return_when=asyncio.FIRST_COMPLETED)
-        enough.cancel()
+        await self._ended_or_enough(self._run)
         if self._run.done():
             return self._run_result(self._run)
         outcome = self._interrupted()  # settled now: a stop while it unwinds is no excuse for a time-out
@@ -113,10 +114,16 @@ class Attempt:
         except BaseException as error:  # SystemExit too: a handler's exit must not be the worker's
             return self._planned(error)
 
-    async def _enough(self) -> None:
-        """Return when the run has to end: its time is over, or it is stopped."""
-        await wait_for(self._began, START_UP.total_seconds())
-        await wait_for(self._stopped, self._handler.timeout.total_seconds())
+    async def _ended_or_enough(self, run: "asyncio.Task[Outcome]") -> None:
+        """Return when the run has ended or has to: its time is over, or it is stopped."""
+        if not self._began.is_set():
+            began = asyncio.create_task(wait_for(self._began, START_UP.total_seconds()))
+            either: set[asyncio.Task[Any]] = {run, began}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            began.cancel()
+        limit = self._handler.timeout.total_seconds()
+        ends: set[asyncio.Future[Any]] = {run, self._stop_asked}
+        await asyncio.wait(ends, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
 
     def _planned(self, error: BaseException) -> Outcome:
         # What a handler says on purpose needs no traceback; what another process raised, that one logged.

@@ -37,16 +37,19 @@ class Heartbeat:
         self._lease: Lease | None = None
         self._lost: Callable[[], None] = lambda: None
         self._done = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.create_task(self._beat())
+        # A task costs more than a timer, and most attempts have ended before their first beat.
+        self._timer = asyncio.get_running_loop().call_later(self._every.total_seconds(), self._begin)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.let_go()
-        await self._loop
+        if self._loop is not None:
+            await self._loop
 
     def hold(self, lease: Lease, lost: Callable[[], None]) -> None:
         """Extend this lease too, from now on; `lost` is called when it turns out to be gone."""
@@ -55,10 +58,14 @@ class Heartbeat:
 
     def let_go(self) -> None:
         """Beat no more."""
+        self._timer.cancel()
         self._done.set()
 
+    def _begin(self) -> None:
+        self._loop = asyncio.create_task(self._beat())
+
     async def _beat(self) -> None:
-        while not await wait_for(self._done, self._every.total_seconds()):
+        while not self._done.is_set():
             results = await asyncio.gather(
                 self._extend_lease(), self._extend_message(), return_exceptions=True
             )
@@ -70,6 +77,7 @@ class Heartbeat:
                     log.warning("a heartbeat was missed: %s", error)
                 elif error is not None:
                     log.error("a heartbeat failed", exc_info=error)
+            await wait_for(self._done, self._every.total_seconds())
 
     async def _extend_lease(self) -> None:
         if self._lease is not None:

@@ -21,12 +21,16 @@ from consumer.slots import Slots
 from consumer.turns import Turns
 from consumer.watermark import Watermarks
 from taskql.errors import Unavailable
-from taskql.ports import Message, MessageReceiver
+from taskql.ports import SQS_MAX_BATCH, Message, MessageReceiver
 from taskql.queues import Queue
 from taskql.upkeep.pace import Backoff
+from taskql.waiting import wait_for
 
 HEAD_START = timedelta(milliseconds=100)
 """How long a queue may take to bring what it has, before the next is asked as well: some round trips."""
+
+GATHER = timedelta(milliseconds=5)
+"""How long a busy worker waits for more of its slots to become free, so that one request fills many."""
 
 PROMPT = timedelta(milliseconds=500)
 """An answer that takes no longer tells how the queue was when it was asked. If it had messages, it keeps its
@@ -69,13 +73,29 @@ class Intake:
         try:
             while not self._stopping.is_set():
                 self._stirred.clear()
-                queue = self._turns.first()
-                if queue is not None and self._slots.free:
-                    await self._ask(queue)
-                else:
+                if self._turns.first() is None or not self._slots.free:
                     await self._stirred.wait()
+                    continue
+                await self._gather()
+                queue = self._turns.first()
+                # Meanwhile an open poll may have brought something, or the worker was stopped.
+                if queue is not None and self._slots.free and not self._stopping.is_set():
+                    await self._ask(queue)
         finally:
             stop.cancel()
+
+    async def _gather(self) -> None:
+        """Give slots that become free one after another the time to do so together."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + GATHER.total_seconds()
+        while (
+            self._slots.executions
+            and self._slots.free < min(self._slots.count // 2, SQS_MAX_BATCH)
+            and not self._stopping.is_set()
+            and (left := end - loop.time()) > 0
+        ):
+            self._stirred.clear()
+            await wait_for(self._stirred, left)
 
     async def finish(self) -> None:
         """Let the open polls end, and give back what they bring."""

@@ -13,14 +13,14 @@ class Slots:
     """Room for `count` executions. A slot is taken until its execution has ended for good."""
 
     def __init__(self, count: int, execute: Callable[[Message], Awaitable[None]]) -> None:
-        self._count = count
+        self.count = count
         self._execute = execute
         self._freed: Callable[[], None] = lambda: None
         self.executions: set[asyncio.Task[None]] = set()
 
     @property
     def free(self) -> int:
-        return self._count - len(self.executions)
+        return self.count - len(self.executions)
 
     def when_freed(self, call: Callable[[], None]) -> None:
         """Have this called whenever a slot becomes free."""

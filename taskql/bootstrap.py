@@ -151,6 +151,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
             settings.visibility,
             endpoint_url=settings.aws_endpoint_url,
             region=settings.aws_region,
+            lean=settings.has_lean_sqs_client,
         ) as receiver,
         open_results(settings) as results,
     ):
@@ -166,7 +167,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerServices]:
         async with opened(registry.lifespans, settings.patience) as resources, upkeep.running():
             yield WorkerServices(
                 registry=registry,
-                leases=postgres.PostgresLeases(engine, settings.unknown_kind_patience),
+                leases=open_leases(settings, engine),
                 receiver=receiver,
                 events=events,
                 outbox=upkeep.relay,
@@ -191,6 +192,7 @@ async def open_lambda(settings: Settings) -> AsyncIterator[LambdaServices]:
             settings.visibility,
             endpoint_url=settings.aws_endpoint_url,
             region=settings.aws_region,
+            lean=settings.has_lean_sqs_client,
         ) as receiver,
         open_results(settings) as results,
     ):
@@ -201,7 +203,7 @@ async def open_lambda(settings: Settings) -> AsyncIterator[LambdaServices]:
         async with opened(registry.lifespans, settings.patience) as resources:
             yield LambdaServices(
                 registry=registry,
-                leases=postgres.PostgresLeases(engine, settings.unknown_kind_patience),
+                leases=open_leases(settings, engine),
                 receiver=receiver,
                 events=events,
                 outbox=NoRelay(),
@@ -262,6 +264,10 @@ def open_upkeep(
     )
 
 
+def open_leases(settings: Settings, engine: AsyncEngine) -> LeaseStore:
+    return postgres.GroupedLeases(postgres.PostgresLeases(engine, settings.unknown_kind_patience))
+
+
 def open_events(settings: Settings) -> redis.RedisEventSink:
     return redis.RedisEventSink(settings.redis_url, snapshots=settings.has_status_cache)
 
@@ -317,6 +323,7 @@ def open_sender(settings: Settings) -> AbstractAsyncContextManager[sqs.SqsSender
         settings.dead_letter_urls,
         endpoint_url=settings.aws_endpoint_url,
         region=settings.aws_region,
+        lean=settings.has_lean_sqs_client,
     )
 
 

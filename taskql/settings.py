@@ -170,6 +170,10 @@ class Settings(LimitSettings, AccessSettings, DatabaseSettings):
         "on",
         description="Whether task(id) is answered from Redis where it can be; on or off, alike everywhere",
     )
+    taskql_sqs_client: Literal["lean", "botocore"] = Field(
+        "lean",
+        description="Who makes the frequent requests to SQS: TaskQL itself, or botocore; lean or botocore",
+    )
 
     taskql_cors_origins: Origins = Field(
         "",
@@ -182,6 +186,7 @@ class Settings(LimitSettings, AccessSettings, DatabaseSettings):
         "taskql_log_format",
         "taskql_results",
         "taskql_status_cache",
+        "taskql_sqs_client",
         mode="before",
     )
     @classmethod
@@ -249,6 +254,10 @@ class Settings(LimitSettings, AccessSettings, DatabaseSettings):
     @property
     def cors_origins(self) -> list[str]:
         return comma_separated(self.taskql_cors_origins)
+
+    @property
+    def has_lean_sqs_client(self) -> bool:
+        return self.taskql_sqs_client == "lean"
 
     @property
     def visibility(self) -> timedelta:

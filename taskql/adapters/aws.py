@@ -31,7 +31,7 @@ class Refused(Unavailable):
 
     def __init__(self, service: str, operation: str, error: ClientError) -> None:
         details = error.response.get("Error", {})
-        self.code = str(details.get("Code", "unknown")).rpartition(".")[2]
+        self.code = bare_code(str(details.get("Code", "unknown")))
         self.status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         super().__init__(f"{service} refused {operation}: {self.code}: {details.get('Message', '')}")
 
@@ -68,6 +68,11 @@ class AwsClient:
             raise Unavailable(
                 f"{self._service} does not answer {operation}: {str(error) or type(error).__name__}"
             ) from error
+
+
+def bare_code(code: str) -> str:
+    """AWS's name for what is wrong, without its namespace."""
+    return code.rpartition(".")[2]
 
 
 def is_loopback(url: str | None) -> bool:

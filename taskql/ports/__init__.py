@@ -7,6 +7,7 @@ raises `Unavailable`, and the same call may be made again.
 from taskql.ports.backlog import Backlog, Stored
 from taskql.ports.events import EventSink, EventSource, Hearing, SnapshotCache
 from taskql.ports.leases import (
+    BatchLeaseStore,
     Claim,
     Claimed,
     Completion,
@@ -16,6 +17,7 @@ from taskql.ports.leases import (
     LeaseStore,
     NoHandler,
     NotDue,
+    Success,
     Unknown,
 )
 from taskql.ports.messages import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message, MessageReceiver, MessageSender
@@ -43,6 +45,7 @@ __all__ = [
     "SQS_MAX_BATCH",
     "Allowance",
     "Backlog",
+    "BatchLeaseStore",
     "Claim",
     "Claimed",
     "Completion",
@@ -78,6 +81,7 @@ __all__ = [
     "SecretStore",
     "SnapshotCache",
     "Stored",
+    "Success",
     "TaskControl",
     "TaskListings",
     "TaskStore",

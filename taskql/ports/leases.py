@@ -64,6 +64,15 @@ class Completion:
     created: Sequence[Created] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Success:
+    """An outcome to be written: what `LeaseStore.complete` is told of an attempt without follow-ups."""
+
+    lease: Lease
+    result: JSON
+    location: str | None = None
+
+
 Claim = Claimed | Finished | LeasedElsewhere | NotDue | NoHandler | GivenUp | Unknown
 
 
@@ -115,4 +124,16 @@ class LeaseStore(Protocol):
 
     async def bury(self, queue: Queue, body: str, reason: str) -> None:
         """Keep a message that is not ours as a dead letter."""
+        ...
+
+
+class BatchLeaseStore(LeaseStore, Protocol):
+    """A LeaseStore that takes many at a time; an outcome per item, in order, each as if it had come alone."""
+
+    async def claim_many(
+        self, ids: Sequence[UUID], kinds: Collection[str], lease_for: timedelta
+    ) -> list[Claim]: ...
+
+    async def complete_many(self, successes: Sequence[Success]) -> list[Completion | Exception]:
+        """Raises Unavailable for all; what else an item is to blame for, it alone is answered with."""
         ...

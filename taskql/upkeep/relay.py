@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
+from taskql.grouping import Grouped
 from taskql.ports import SQS_MAX_BATCH, Dispatch, DispatchStore, MessageSender
 from taskql.queues import Queue
 from taskql.upkeep.pace import Backoff
@@ -34,6 +35,7 @@ class Relay:
         self._next_sweep = 0.0
         self._awake = asyncio.Event()
         self._sends = asyncio.Semaphore(PARALLEL_SENDS)
+        self._marks = Grouped(self._mark_sent)
 
     def offer(self, dispatches: Sequence[Dispatch]) -> None:
         """Send these soon: they are stored and reserved for this process. Never blocks.
@@ -100,7 +102,12 @@ class Relay:
         async with self._sends:
             accepted = await self._sender.send(batch)
         if accepted:
-            await self._store.mark_sent(accepted)
+            await self._marks(accepted)
+
+    async def _mark_sent(self, accepted: Sequence[Sequence[Dispatch]]) -> Sequence[None]:
+        """One statement for the batches that SQS accepted about the same time."""
+        await self._store.mark_sent([dispatch for batch in accepted for dispatch in batch])
+        return [None] * len(accepted)
 
 
 def batches(dispatches: Sequence[Dispatch]) -> list[Sequence[Dispatch]]:

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres import (
+    GroupedLeases,
     PostgresControl,
     PostgresDiscarded,
     PostgresDispatch,
@@ -65,7 +66,8 @@ class Database:
     def __post_init__(self) -> None:
         self.tasks = PostgresTasks(self.engine)
         self.listings = PostgresListings(self.engine)
-        self.leases = PostgresLeases(self.engine, PATIENCE)
+        self.batches = PostgresLeases(self.engine, PATIENCE)
+        self.leases = GroupedLeases(self.batches)
         self.dispatch = PostgresDispatch(self.engine)
         self.control = PostgresControl(self.engine)
         self.discarded = PostgresDiscarded(self.engine)

@@ -67,13 +67,13 @@ class Queues:
 
 
 @asynccontextmanager
-async def open_clients(stack: DevStack) -> AsyncIterator[Clients]:
+async def open_clients(stack: DevStack, *, lean: bool = True) -> AsyncIterator[Clients]:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in stack.env.items():
             environment.setenv(name, value)
         async with (
-            open_client(endpoint_url=stack.env["AWS_ENDPOINT_URL"], longest_wait=LONG) as polling,
-            open_client(endpoint_url=stack.env["AWS_ENDPOINT_URL"]) as control,
+            open_client(endpoint_url=stack.env["AWS_ENDPOINT_URL"], longest_wait=LONG, lean=lean) as polling,
+            open_client(endpoint_url=stack.env["AWS_ENDPOINT_URL"], lean=lean) as control,
         ):
             yield Clients(polling, control)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import NoneType
 from typing import Any
 from uuid import uuid4
 
@@ -30,9 +31,9 @@ DEADLINE_SECONDS = 60
 SOON = timedelta(seconds=1)
 
 
-@pytest.fixture(scope="module")
-async def clients(stack: DevStack) -> AsyncIterator[Clients]:
-    async with open_clients(stack) as opened:
+@pytest.fixture(scope="module", params=[True, False], ids=["lean", "botocore"])
+async def clients(stack: DevStack, request: pytest.FixtureRequest) -> AsyncIterator[Clients]:
+    async with open_clients(stack, lean=request.param) as opened:
         yield opened
 
 
@@ -187,7 +188,10 @@ async def test_sender_and_receiver_open_their_own_clients(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", stack.env["AWS_ACCESS_KEY_ID"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", stack.env["AWS_SECRET_ACCESS_KEY"])
-    place = {"endpoint_url": stack.env["AWS_ENDPOINT_URL"], "region": stack.env["AWS_REGION"]}
+    place: dict[str, Any] = {
+        "endpoint_url": stack.env["AWS_ENDPOINT_URL"],
+        "region": stack.env["AWS_REGION"],
+    }
     async with (
         open_sender(queues.urls, queues.dead_letter_urls, **place) as sender,
         open_receiver(queues.urls, VISIBILITY, **place) as receiver,
@@ -204,7 +208,10 @@ async def test_each_queue_can_be_polled_at_once(
     """And a short poll of each beside them, as a worker makes them that has little room."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", stack.env["AWS_ACCESS_KEY_ID"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", stack.env["AWS_SECRET_ACCESS_KEY"])
-    place = {"endpoint_url": stack.env["AWS_ENDPOINT_URL"], "region": stack.env["AWS_REGION"]}
+    place: dict[str, Any] = {
+        "endpoint_url": stack.env["AWS_ENDPOINT_URL"],
+        "region": stack.env["AWS_REGION"],
+    }
     async with open_receiver(queues.urls, VISIBILITY, **place) as receiver, asyncio.timeout(DEADLINE_SECONDS):
         polls = [asyncio.create_task(receiver.receive(queue, 1, LONG)) for queue in Queue]
         await asyncio.gather(*(receiver.receive(queue, 1, timedelta(0)) for queue in Queue))
@@ -235,6 +242,31 @@ async def test_a_queue_is_empty_when_nobody_waits_in_it_nor_is_at_work_on_any(qu
 
 
 # ---------------------------------------------------------------- partial failures
+
+
+async def test_of_acknowledgements_that_come_together_one_that_is_stale_fails_no_other(
+    queues: Queues,
+) -> None:
+    for _ in range(3):
+        await queues.send(SQS_MAX_BATCH)
+    received: list[Message] = []
+    while len(received) < 3 * SQS_MAX_BATCH:
+        received += await queues.receiver.receive(Queue.NORMAL, SQS_MAX_BATCH, LONG)
+    stale = replace(received[0], receipt=str(uuid4()))
+    await asyncio.gather(*map(queues.receiver.acknowledge, [*received[:7], stale, *received[7:]]))
+    assert await queues.sender.is_empty(Queue.NORMAL)
+
+
+async def test_an_acknowledgement_that_is_refused_is_an_outage_and_no_others(
+    queues: Queues, clients: Clients
+) -> None:
+    await queues.send(2)
+    received = await queues.receiver.receive(Queue.NORMAL, 2, LONG)
+    refusing = RefusingSome(clients.control, lambda index: index == 0)
+    receiver = SqsReceiver(queues.urls, VISIBILITY, polling=clients.polling, control=refusing)
+    delete = receiver._acknowledgements[Queue.NORMAL]._work
+    outcomes = await delete([message.receipt for message in received])
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, NoneType]
 
 
 class RefusingSome(SqsClient):

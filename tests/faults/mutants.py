@@ -39,6 +39,8 @@ def no_fence(role: str) -> None:
     """Whoever names the task may write, whatever attempt it holds."""
     for name in ("EXTEND", "COMPLETE", "FAIL", "BACK_TO_PENDING"):
         cut(LEASES, name, "AND d.attempt = :attempt")
+    cut(LEASES, "COMPLETE_MANY", "AND d.attempt = given.attempt")
+    cut(LEASES, "COMPLETE_MANY", "AND given.attempt = mine.attempt")
     cut(LEASES, "PROGRESS", "AND t.attempt = :attempt")
     cut(LEASES, "STILL_HELD", "AND d.attempt = lease.attempt")
 

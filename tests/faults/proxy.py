@@ -100,7 +100,7 @@ class Proxy:
     async def _answer(self, request: HttpRequest) -> bytes | None:
         """What the client gets; None: the connection ends without an answer."""
         arrived = datetime.now(UTC)
-        if request.action == "DeleteMessage":
+        if request.action.startswith("DeleteMessage"):
             self._note_acknowledgement(request, arrived)
         match self._ailment:
             case Ailment.ERRORS if self._rng.random() < 0.8:
@@ -143,9 +143,11 @@ class Proxy:
             self._by_receipt[message["ReceiptHandle"]] = delivery
 
     def _note_acknowledgement(self, request: HttpRequest, at: datetime) -> None:
-        delivery = self._by_receipt.get(json.loads(request.body)["ReceiptHandle"])
-        if delivery is not None and delivery.acknowledged_at is None:
-            delivery.acknowledged_at = at
+        body = json.loads(request.body)
+        for entry in body.get("Entries", [body]):
+            delivery = self._by_receipt.get(entry["ReceiptHandle"])
+            if delivery is not None and delivery.acknowledged_at is None:
+                delivery.acknowledged_at = at
 
 
 async def read_request(reader: asyncio.StreamReader) -> HttpRequest | None:

@@ -48,6 +48,9 @@ async def test_a_lost_lease_is_told_once_and_ends_the_beating(outside: Outside) 
     async with Heartbeat(outside, outside, a_message(), HOUR, AT_ONCE) as heartbeat:
         heartbeat.hold(Lease(uuid4(), 1), lost=lambda: losses.append(1))
         async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+            while not losses:
+                await asyncio.sleep(0)
+            assert heartbeat._loop is not None
             await heartbeat._loop
         assert losses == [1]
 

@@ -178,6 +178,23 @@ async def test_a_backlog_costs_one_request_for_all_slots_that_are_free(outside: 
         assert outside.named("hide") == []
 
 
+async def test_slots_that_become_free_one_by_one_are_filled_by_one_request(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with an_intake(outside, 20) as run:
+        await outside.until_idle()
+        outside.hold(*messages(60))
+        outside.end_polls(Queue.NORMAL)
+        await run.until_started(20)
+        monkeypatch.setattr(module, "GATHER", HOUR)
+        asked = len(outside.asked)
+        for _ in range(10):
+            await run.free()
+            await turns_of_the_loop()
+        await run.until_started(30)
+        assert outside.asked[asked:] == [(Queue.NORMAL, 10)]
+
+
 async def test_a_queue_that_answers_at_once_that_it_is_empty_is_left_alone_for_a_while(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:

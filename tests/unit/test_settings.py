@@ -123,6 +123,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("PORT", "http"),
         ("LOG_LEVEL", "loud"),
         ("TASKQL_STATUS_CACHE", "maybe"),
+        ("TASKQL_SQS_CLIENT", "boto3"),
         ("TASKQL_RESULTS", "small"),
         ("TASKQL_MAX_RESULT_BYTES", "65535"),
         ("TASKQL_MAX_RESULT_BYTES", "104857601"),

@@ -11,6 +11,7 @@ from taskql.adapters.postgres.discarded import PostgresDiscarded
 from taskql.adapters.postgres.dispatch import PostgresDispatch
 from taskql.adapters.postgres.engine import open_engine
 from taskql.adapters.postgres.grouped import GroupedTasks
+from taskql.adapters.postgres.grouped_leases import GroupedLeases
 from taskql.adapters.postgres.leases import PostgresLeases
 from taskql.adapters.postgres.listings import PostgresListings
 from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
@@ -19,6 +20,7 @@ from taskql.adapters.postgres.secrets import PostgresSecrets
 from taskql.adapters.postgres.tasks import PostgresTasks
 
 __all__ = [
+    "GroupedLeases",
     "GroupedTasks",
     "PostgresBacklog",
     "PostgresControl",

@@ -4,19 +4,20 @@ Such a task waits for another worker, and is given up when that takes too long. 
 claim is, and it ends the wait. Whatever changes the task takes effect only while it may begin.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import column, text
+import asyncpg
+from sqlalchemy import text
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from taskql.adapters.postgres.engine import compact_json
+from taskql.adapters.postgres.engine import compact_json, connection
+from taskql.adapters.postgres.statement import Statement
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
     EVENT_SQL,
-    TASK_COLUMNS,
     TASK_SQL,
     event_from,
     failure_json,
@@ -59,13 +60,18 @@ MAY_BEGIN = """
 """
 """Whether the next attempt may begin now; `d` is the dispatch row."""
 
-CLAIM = text(f"""
-WITH mine AS (
+# Rows are locked in the order of their ids, so that two claims with tasks in common can't deadlock.
+CLAIM = Statement(f"""
+WITH free AS (
+    SELECT d.task_id FROM dispatch d
+    WHERE d.task_id = ANY(CAST(:ids AS uuid[])) AND {MAY_BEGIN}
+      AND (SELECT t.kind FROM tasks t WHERE t.id = d.task_id) = ANY(CAST(:kinds AS text[]))
+    ORDER BY d.task_id FOR UPDATE OF d
+), mine AS (
     UPDATE dispatch d
-    SET attempt = d.attempt + 1, lease_expires_at = clock_timestamp() + :lease_for,
+    SET attempt = d.attempt + 1, lease_expires_at = clock_timestamp() + CAST(:lease_for AS interval),
         sent_at = coalesce(d.sent_at, now()), reserved_until = NULL, expires_at = NULL, unknown_since = NULL
-    FROM tasks t
-    WHERE d.task_id = :id AND t.id = d.task_id AND t.kind = ANY(:kinds) AND {MAY_BEGIN}
+    WHERE d.task_id = ANY (ARRAY (SELECT task_id FROM free))
     RETURNING d.task_id, d.attempt, clock_timestamp() AS at
 )
 UPDATE tasks t
@@ -73,15 +79,15 @@ SET status = 'PROCESSING', version = t.version + 1, attempt = mine.attempt, prog
     started_at = coalesce(t.started_at, mine.at), updated_at = mine.at, {OPEN_ATTEMPT}
 FROM mine WHERE t.id = mine.task_id
 RETURNING {TASK_SQL}, t.trace_context ->> 'traceparent' AS traceparent
-""").columns(*TASK_COLUMNS, column("traceparent"))
+""")
 
 # PostgreSQL's greatest() passes over nulls: without the CASE, a task that nobody leases would seem leased.
 MISSED = text("""
-SELECT t.kind, t.attempt, d.task_id IS NULL AS finished,
+SELECT t.id, t.kind, t.attempt, d.task_id IS NULL AS finished,
        CASE WHEN d.lease_expires_at IS NOT NULL
             THEN greatest(d.lease_expires_at - clock_timestamp(), interval '0') END AS remaining
 FROM tasks t LEFT JOIN dispatch d ON d.task_id = t.id
-WHERE t.id = :id
+WHERE t.id = ANY(CAST(:ids AS uuid[]))
 """)
 
 PUT_OFF = text(f"""
@@ -109,22 +115,44 @@ RETURNING {EVENT_SQL}
 
 
 async def claim(
-    opened: AsyncConnection, task_id: UUID, kinds: Collection[str], lease_for: timedelta, patience: timedelta
-) -> Claim:
-    """The next attempt of the task, or why there is none."""
-    wanted = {"id": task_id, "kinds": list(kinds), "lease_for": lease_for}
-    row = (await opened.execute(CLAIM, wanted)).mappings().one_or_none()
-    if row is None:
-        return await _missed(opened, task_id, kinds, patience)
+    engine: AsyncEngine,
+    ids: Sequence[UUID],
+    kinds: Collection[str],
+    lease_for: timedelta,
+    patience: timedelta,
+) -> list[Claim]:
+    """The next attempt of each task, or why there is none; of a task that is named twice, one claim wins."""
+    rows = await CLAIM.rows(engine, ids=list(set(ids)), kinds=list(kinds), lease_for=lease_for)
+    won = {row["id"]: row for row in rows}
+    claims = [_claimed(won.pop(id)) if id in won else None for id in ids]
+    missed = {id for id, claim in zip(ids, claims, strict=True) if claim is None}
+    misses = await _misses(engine, missed, kinds, patience) if missed else {}
+    return [claim or misses[id] for id, claim in zip(ids, claims, strict=True)]
+
+
+def _claimed(row: asyncpg.Record) -> Claimed:
     task = task_from(row)
     return Claimed(Lease(task.id, task.attempt), task, row["traceparent"])
 
 
+async def _misses(
+    engine: AsyncEngine, ids: Collection[UUID], kinds: Collection[str], patience: timedelta
+) -> dict[UUID, Claim]:
+    """Why claims changed nothing, each."""
+    async with connection(engine) as opened:
+        rows = (await opened.execute(MISSED, {"ids": list(ids)})).mappings().all()
+        found = {row["id"]: row for row in rows}
+        return {id: await _missed(opened, id, found.get(id), kinds, patience) for id in sorted(ids)}
+
+
 async def _missed(
-    opened: AsyncConnection, task_id: UUID, kinds: Collection[str], patience: timedelta
+    opened: AsyncConnection,
+    task_id: UUID,
+    row: RowMapping | None,
+    kinds: Collection[str],
+    patience: timedelta,
 ) -> Claim:
-    """Why a claim changed nothing; a task of an unknown kind waits for another worker, or is given up."""
-    row = (await opened.execute(MISSED, {"id": task_id})).mappings().one_or_none()
+    """Why; a task of an unknown kind waits for another worker, or is given up."""
     if row is None:
         return Unknown()
     if row["finished"]:

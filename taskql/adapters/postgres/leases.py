@@ -4,6 +4,7 @@ Every transition is fenced: it takes effect only while its attempt is the one th
 locked first and carries the fence; `at` is the moment of the change, on the database's clock.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,12 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
 
 from taskql.adapters.postgres.claims import LETTER, claim, reason
 from taskql.adapters.postgres.engine import compact_json, connection, transaction
 from taskql.adapters.postgres.revival import revive
+from taskql.adapters.postgres.statement import Statement
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
     EVENT_SQL,
@@ -25,16 +27,19 @@ from taskql.adapters.postgres.tables import (
     task_from,
 )
 from taskql.adapters.postgres.tasks import due, insert
-from taskql.errors import LeaseLost
+from taskql.errors import LeaseLost, Unavailable
 from taskql.message import encode
 from taskql.ports import (
     Claim,
     Completion,
     Revived,
+    Success,
 )
 from taskql.queues import Queue
 from taskql.storable import storable
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, TaskEvent
+
+log = logging.getLogger(__name__)
 
 HELD = """
     WHERE d.task_id = :id AND d.attempt = :attempt AND d.lease_expires_at IS NOT NULL
@@ -73,6 +78,30 @@ FROM mine WHERE t.id = mine.task_id
 RETURNING {EVENT_SQL}
 """).columns(*EVENT_COLUMNS)
 
+# The same for many; rows are locked in the order of their ids, so that two such can't deadlock.
+COMPLETE_MANY = Statement(f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS integer[]), CAST(:results AS json[]),
+                         CAST(:locations AS text[])) AS given(task_id, attempt, result, location)
+), held AS (
+    SELECT d.task_id FROM dispatch d JOIN given ON d.task_id = given.task_id
+    WHERE d.task_id = ANY(CAST(:ids AS uuid[])) AND d.attempt = given.attempt
+      AND d.lease_expires_at IS NOT NULL
+    ORDER BY d.task_id FOR UPDATE OF d
+), mine AS (
+    DELETE FROM dispatch d WHERE d.task_id = ANY (ARRAY (SELECT task_id FROM held))
+    RETURNING d.task_id, d.attempt, clock_timestamp() AS at
+)
+UPDATE tasks t
+SET status = 'COMPLETED', outcome = 'COMPLETED', version = t.version + 1, result = given.result,
+    result_location = given.location, updated_at = mine.at, finished_at = mine.at,
+    attempts = jsonb_set(t.attempts, '{{-1}}', (t.attempts -> -1) || jsonb_build_object(
+        'finished_at', mine.at, 'outcome', 'COMPLETED', 'failure', NULL))
+FROM mine JOIN given ON given.task_id = mine.task_id AND given.attempt = mine.attempt
+WHERE t.id = mine.task_id
+RETURNING {EVENT_SQL}, given.attempt AS fence
+""")
+
 FAIL = text(f"""
 WITH mine AS (DELETE FROM dispatch d {HELD} RETURNING d.task_id, d.queue, clock_timestamp() AS at),
 {LETTER}
@@ -105,7 +134,7 @@ BURY = text("INSERT INTO dead_letters (reason, queue, body) VALUES (:reason, :qu
 
 
 class PostgresLeases:
-    """LeaseStore over an engine in autocommit.
+    """BatchLeaseStore over an engine in autocommit.
 
     A task that has met only workers without its kind for `patience` is given up by the next one.
     """
@@ -115,8 +144,13 @@ class PostgresLeases:
         self._patience = patience
 
     async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
-        async with connection(self._engine) as opened:
-            return await claim(opened, task_id, kinds, lease_for, self._patience)
+        [found] = await self.claim_many([task_id], kinds, lease_for)
+        return found
+
+    async def claim_many(
+        self, ids: Sequence[UUID], kinds: Collection[str], lease_for: timedelta
+    ) -> list[Claim]:
+        return await claim(self._engine, ids, kinds, lease_for, self._patience)
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:
         await self._fenced(EXTEND, lease, lease_for=lease_for)
@@ -136,6 +170,9 @@ class PostgresLeases:
     async def complete(
         self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
     ) -> Completion:
+        if not follow_ups:
+            [found] = await self._completed([Success(lease, result, location)])
+            return _won(found)
         values = {
             "id": lease.task_id,
             "attempt": lease.attempt,
@@ -144,13 +181,22 @@ class PostgresLeases:
             "attempt_outcome": "COMPLETED",
             "failure": None,
         }
-        if not follow_ups:
-            async with connection(self._engine) as opened:
-                return Completion(await _completed(opened, lease, values))
         async with transaction(self._engine) as opened:
-            event = await _completed(opened, lease, values)
+            row = (await opened.execute(COMPLETE, values)).mappings().one_or_none()
+            event = event_from(_held(row, lease))
             created = await insert(opened, follow_ups)
         return Completion(event, [created[index] for index in range(len(follow_ups))])
+
+    async def complete_many(self, successes: Sequence[Success]) -> list[Completion | Exception]:
+        try:
+            return await self._completed(successes)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(successes) == 1:
+                return [error]
+            log.warning("%d outcomes were refused (%s): one by one", len(successes), type(error).__name__)
+        return [outcome for each in successes for outcome in await self.complete_many([each])]
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent:
         return event_from(
@@ -204,6 +250,17 @@ class PostgresLeases:
         async with connection(self._engine) as opened:
             await opened.execute(BURY, {"queue": queue, "body": storable(body), "reason": reason})
 
+    async def _completed(self, successes: Sequence[Success]) -> list[Completion | Exception]:
+        rows = await COMPLETE_MANY.rows(
+            self._engine,
+            ids=[each.lease.task_id for each in successes],
+            attempts=[each.lease.attempt for each in successes],
+            results=[compact_json(each.result) for each in successes],
+            locations=[each.location for each in successes],
+        )
+        done = {Lease(row["id"], row["fence"]): Completion(event_from(row)) for row in rows}
+        return [done.get(each.lease) or _lost(each.lease) for each in successes]
+
     async def _fenced(self, statement: TextClause | TextualSelect, lease: Lease, **values: Any) -> RowMapping:
         """The row that a transition returns. Raises LeaseLost if it changed nothing."""
         async with connection(self._engine) as opened:
@@ -212,12 +269,17 @@ class PostgresLeases:
         return _held(row, lease)
 
 
-async def _completed(opened: AsyncConnection, lease: Lease, values: Mapping[str, Any]) -> TaskEvent:
-    found = await opened.execute(COMPLETE, values)
-    return event_from(_held(found.mappings().one_or_none(), lease))
+def _won(outcome: Completion | Exception) -> Completion:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _held(row: RowMapping | None, lease: Lease) -> RowMapping:
     if row is None:
-        raise LeaseLost(f"attempt {lease.attempt} of task {lease.task_id} is no longer this worker's")
+        raise _lost(lease)
     return row
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"attempt {lease.attempt} of task {lease.task_id} is no longer this worker's")

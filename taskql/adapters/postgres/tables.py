@@ -1,15 +1,14 @@
 """The columns that queries name. The schema itself is in taskql/migrations; a test holds the two together."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from pydantic import TypeAdapter
 from sqlalchemy import JSON, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.engine import RowMapping
 
-from taskql.lifecycle import TaskStatus
+from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.ports import DeadLetter, Dispatch
 from taskql.queues import Queue, TaskPriority
 from taskql.task import EVENT_FIELDS, TASK_FIELDS, Attempt, Failure, Progress, Task, TaskEvent
@@ -82,10 +81,14 @@ QUEUE = "CASE WHEN t.ordering_key IS NOT NULL THEN 'fifo' ELSE lower(t.priority)
 DISPATCH_SQL = "d.task_id, d.queue, d.attempt, d.sends, d.ordering_group, d.ordering_number"
 """A dispatch row as a Dispatch; `d` is the row."""
 
-_attempts = TypeAdapter(tuple[Attempt, ...])
+
+class Row(Protocol):
+    """Columns by their names: a row of SQLAlchemy's, or a record of asyncpg's, whose values are the same."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
-def task_from(row: RowMapping) -> Task:
+def task_from(row: Row) -> Task:
     found = values(row, TASK_FIELDS)
     found["run_at"] = in_utc(found["run_at"])
     found["priority"] = TaskPriority(found["priority"])
@@ -93,29 +96,41 @@ def task_from(row: RowMapping) -> Task:
     return Task(**found)
 
 
-def event_from(row: RowMapping) -> TaskEvent:
+def event_from(row: Row) -> TaskEvent:
     return TaskEvent(**values(row, EVENT_FIELDS))
 
 
-def dispatch_from(row: RowMapping) -> Dispatch:
+def dispatch_from(row: Row) -> Dispatch:
     found = {field.name: row[field.name] for field in fields(Dispatch)}
     return Dispatch(**found | {"queue": Queue(found["queue"])})
 
 
-def letter_from(row: RowMapping) -> DeadLetter:
+def letter_from(row: Row) -> DeadLetter:
     found = {field.name: row[field.name] for field in fields(DeadLetter)}
     return DeadLetter(**found | {"queue": Queue(found["queue"])})
 
 
-def values(row: RowMapping, names: tuple[str, ...]) -> dict[str, Any]:
+def values(row: Row, names: tuple[str, ...]) -> dict[str, Any]:
     """A row's columns as the fields of a TaskEvent or Task."""
     found = {name: row[name] for name in names}
     found["status"] = TaskStatus(found["status"])
-    found["attempts"] = _attempts.validate_python(found["attempts"])
+    found["attempts"] = tuple(map(attempt_from, found["attempts"]))
     found["progress"] = Progress(**found["progress"]) if found["progress"] else None
     found["expires_at"] = in_utc(found["expires_at"])
     found["failure"] = Failure(**found["failure"]) if found["failure"] else None
     return found
+
+
+def attempt_from(stored: Mapping[str, Any]) -> Attempt:
+    """By hand: most rows have one, and pydantic would take longer over it than all the rest takes."""
+    outcome, failure = stored.get("outcome"), stored.get("failure")
+    return Attempt(
+        stored["number"],
+        datetime.fromisoformat(stored["started_at"]),
+        datetime.fromisoformat(stored["finished_at"]) if stored.get("finished_at") else None,
+        AttemptOutcome(outcome) if outcome else None,
+        Failure(**failure) if failure else None,
+    )
 
 
 def in_utc(moment: datetime | None) -> datetime | None:

@@ -6,13 +6,16 @@ Invariant: acknowledging and hiding never wait behind a long poll; they have a c
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from taskql.adapters.aws import Refused
+from taskql.adapters.aws import Refused, bare_code
 from taskql.adapters.sqs.client import SqsClient, open_client
+from taskql.errors import Unavailable
+from taskql.grouping import Grouped
 from taskql.message import attempt_from
 from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
 from taskql.queues import Queue
@@ -21,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 MAX_HIDE = timedelta(hours=12)
 CONTROL_CONNECTIONS = 100
+DELETES_AT_ONCE = 4
+"""Requests to one queue; what comes meanwhile goes together."""
 STALE = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
 """How SQS says that a message is gone, received anew, or hidden for as long as it can be."""
 
@@ -40,6 +45,10 @@ class SqsReceiver:
         self._visibility = visibility
         self._polling = polling
         self._control = control
+        self._acknowledgements = {
+            queue: Grouped(partial(self._delete, url), at_once=DELETES_AT_ONCE, largest=SQS_MAX_BATCH)
+            for queue, url in queue_urls.items()
+        }
 
     async def receive(self, queue: Queue, limit: int, wait: timedelta) -> list[Message]:
         """Up to `limit` messages, at most ten, as soon as there is one; none after `wait` (up to 20 s)."""
@@ -55,30 +64,43 @@ class SqsReceiver:
         return [message_from(queue, found) for found in answer.get("Messages", [])]
 
     async def acknowledge(self, message: Message) -> None:
-        await self._dispose("delete_message", message)
+        """Together with others that come while requests are under way."""
+        refused = await self._acknowledgements[message.queue](message.receipt)
+        if refused is not None:
+            raise refused
 
     async def hide(self, message: Message, duration: timedelta) -> None:
         """Nobody else receives the message for `duration`, at most 12 hours; zero releases it."""
         seconds = whole_seconds(min(max(duration, timedelta(0)), MAX_HIDE))
-        await self._dispose("change_message_visibility", message, VisibilityTimeout=seconds)
-
-    async def ping(self) -> None:
-        """Raises Unavailable unless SQS answers and has every queue."""
-        await asyncio.gather(*map(self._control.ping, self._queue_urls.values()))
-
-    async def _dispose(self, operation: str, message: Message, **arguments: Any) -> None:
-        """A stale receipt is harmless: the lease in PostgreSQL decides what becomes of the task."""
         try:
             await self._control.request(
-                operation,
+                "change_message_visibility",
                 QueueUrl=self._queue_urls[message.queue],
                 ReceiptHandle=message.receipt,
-                **arguments,
+                VisibilityTimeout=seconds,
             )
         except Refused as error:
             if error.code not in STALE:
                 raise
             logger.debug("The message has moved on: %s", error)
+
+    async def ping(self) -> None:
+        """Raises Unavailable unless SQS answers and has every queue."""
+        await asyncio.gather(*map(self._control.ping, self._queue_urls.values()))
+
+    async def _delete(self, queue_url: str, receipts: Sequence[str]) -> list[Unavailable | None]:
+        """What SQS has against each. A stale receipt is harmless: it is the lease that counts."""
+        entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
+        answer = await self._control.request("delete_message_batch", QueueUrl=queue_url, Entries=entries)
+        failures = {int(failure["Id"]): failure for failure in answer.get("Failed", [])}
+        return [refusal(failures.get(index)) for index in range(len(receipts))]
+
+
+def refusal(failure: Mapping[str, Any] | None) -> Unavailable | None:
+    """What is wrong with one entry of a batch, if anything."""
+    if failure is None or bare_code(str(failure.get("Code"))) in STALE:
+        return None
+    return Unavailable(f"SQS did not delete a message: {failure.get('Code')}: {failure.get('Message')}")
 
 
 def message_from(queue: Queue, found: Any) -> Message:
@@ -110,6 +132,7 @@ async def open_receiver(
     *,
     endpoint_url: str | None = None,
     region: str | None = None,
+    lean: bool = True,
 ) -> AsyncIterator[SqsReceiver]:
     """A receiver with room for a long poll on each queue at a time, and a short one beside it."""
     longest_wait = timedelta(seconds=MAX_POLL_SECONDS)
@@ -119,8 +142,11 @@ async def open_receiver(
             region=region,
             connections=2 * len(queue_urls),
             longest_wait=longest_wait,
+            lean=lean,
         ) as polling,
-        open_client(endpoint_url=endpoint_url, region=region, connections=CONTROL_CONNECTIONS) as control,
+        open_client(
+            endpoint_url=endpoint_url, region=region, connections=CONTROL_CONNECTIONS, lean=lean
+        ) as control,
     ):
         yield SqsReceiver(queue_urls, visibility, polling=polling, control=control)
 
@@ -132,7 +158,8 @@ async def open_control(
     *,
     endpoint_url: str | None = None,
     region: str | None = None,
+    lean: bool = True,
 ) -> AsyncIterator[SqsReceiver]:
     """A receiver for whom Lambda polls: one client, to hide and to acknowledge what came."""
-    async with open_client(endpoint_url=endpoint_url, region=region) as client:
+    async with open_client(endpoint_url=endpoint_url, region=region, lean=lean) as client:
         yield SqsReceiver(queue_urls, visibility, polling=client, control=client)

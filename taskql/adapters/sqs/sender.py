@@ -137,6 +137,7 @@ async def open_sender(
     *,
     endpoint_url: str | None = None,
     region: str | None = None,
+    lean: bool = True,
 ) -> AsyncIterator[SqsSender]:
-    async with open_client(endpoint_url=endpoint_url, region=region) as client:
+    async with open_client(endpoint_url=endpoint_url, region=region, lean=lean) as client:
         yield SqsSender(client, queue_urls, dead_letter_urls)

@@ -1,0 +1,122 @@
+"""Requests to SQS past botocore: signed as botocore signs them, and tried again as it would."""
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import ClientError, ConnectionClosedError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskql.adapters.sqs import lean
+from taskql.adapters.sqs.lean import LeanRequests, signature
+
+words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
+moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2099, 1, 1))  # noqa: DTZ001
+
+
+@given(
+    words,
+    st.sampled_from(sorted(lean.ACTIONS.values())),
+    st.binary(max_size=300),
+    st.builds(ReadOnlyCredentials, words, words, st.none() | words),
+    st.sampled_from(["us-east-1", "eu-central-2", "us-gov-west-1"]),
+    moments,
+)
+def test_a_request_is_signed_as_botocore_signs_it(
+    host: str, action: str, body: bytes, credentials: Any, region: str, moment: datetime
+) -> None:
+    headers = {
+        "Host": host,
+        "Content-Type": "application/x-amz-json-1.0",
+        "X-Amz-Target": f"AmazonSQS.{action}",
+        "X-Amzn-Query-Mode": "true",
+    }
+    ours = signature(headers, body, credentials, region, moment.replace(tzinfo=UTC))
+    theirs = AWSRequest("POST", "https://sqs.example/", headers, body)
+    theirs.context["timestamp"] = ours["X-Amz-Date"]
+    theirs.headers["X-Amz-Date"] = ours["X-Amz-Date"]
+    if credentials.token:
+        theirs.headers["X-Amz-Security-Token"] = credentials.token
+    signer = SigV4Auth(credentials, "sqs", region)
+    canonical = signer.canonical_request(theirs)
+    signer._inject_signature_to_request(
+        theirs, signer.signature(signer.string_to_sign(theirs, canonical), theirs)
+    )
+    assert ours["Authorization"] == theirs.headers["Authorization"]
+
+
+Answer = tuple[int, dict[str, str], bytes] | Exception
+
+
+class Service:
+    """What botocore's client is made of, with answers by script."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.sent: list[Any] = []
+        self._endpoint = SimpleNamespace(http_session=self)
+        self._request_signer = SimpleNamespace(_credentials=self)
+        self.meta = SimpleNamespace(endpoint_url="https://sqs.example", region_name="us-east-1")
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return ReadOnlyCredentials("key", "secret", None)
+
+    async def send(self, request: Any) -> Any:
+        self.sent.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        status, headers, body = answer
+
+        async def content() -> bytes:
+            return body
+
+        return SimpleNamespace(status_code=status, headers=headers, content=content())
+
+
+CLOSED = ConnectionClosedError(endpoint_url="https://sqs.example")
+FINE: Answer = (200, {}, b'{"Messages": []}')
+AILING: Answer = (503, {}, b"<html>")
+THROTTLED: Answer = (400, {"x-amzn-query-error": "RequestThrottled;Sender"}, b"{}")
+MISSING: Answer = (
+    400,
+    {"x-amzn-query-error": "AWS.SimpleQueueService.NonExistentQueue;Sender"},
+    b'{"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}',
+)
+
+
+async def ask(service: Service) -> Any:
+    return await LeanRequests(service).request("receive_message", {"QueueUrl": "u"})
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "LONGEST_PAUSE_SECONDS", 0)
+
+
+@pytest.mark.parametrize("ailment", [CLOSED, AILING, THROTTLED], ids=["closed", "ailing", "throttled"])
+async def test_what_may_pass_is_tried_once_more(ailment: Any) -> None:
+    service = Service(ailment, FINE)
+    assert await ask(service) == {"Messages": []}
+    assert [json.loads(request.body) for request in service.sent] == [{"QueueUrl": "u"}] * 2
+
+
+async def test_a_second_failure_is_raised() -> None:
+    with pytest.raises(ConnectionClosedError):
+        await ask(Service(CLOSED, CLOSED))
+    with pytest.raises(ClientError, match="503"):
+        await ask(Service(AILING, AILING))
+
+
+async def test_what_is_our_fault_is_raised_at_once_with_the_code_that_botocore_knows() -> None:
+    service = Service(MISSING)
+    with pytest.raises(ClientError, match="no such queue") as raised:
+        await ask(service)
+    assert raised.value.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
+    assert len(service.sent) == 1
