@@ -25,6 +25,8 @@ MAX_READ = 200
 MAX_HINTS = 10_000
 REST = 10
 """A look is followed by a rest of so many times its length: a great backlog makes no great load."""
+LONGEST_REST = timedelta(seconds=10)
+"""A look that a frozen PostgreSQL has held up is long, too; what no event tells of must not wait for that."""
 REDIS_WITHIN = timedelta(seconds=3)
 
 logger = logging.getLogger(__name__)
@@ -149,7 +151,8 @@ class Feed:
         self._mark = max(mark, self._mark)
         self._known = {id: known for id, known in self._known.items() if known[1] > self._mark}
         pause = self._pace.look_deaf if self._deaf else self._pace.look
-        return now() + max(pause.total_seconds(), REST * (now() - began))
+        rest = min(REST * (now() - began), LONGEST_REST.total_seconds())
+        return now() + max(pause.total_seconds(), rest)
 
     async def _read_hints(self) -> None:
         ids = list(self._hints)[:MAX_READ]

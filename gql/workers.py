@@ -20,7 +20,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 REST = timedelta(seconds=1)
 """Before one that has ended is started again."""
 START = timedelta(seconds=60)
-"""Who ends within this, with exit code 1, could not start: the others could not either."""
+"""Who ends within this, with exit code 1, could not start: the others could not either, unless one before
+has lasted longer. Then this one met an outage, which those that run survive.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ async def keep(listener: socket.socket, stopping: asyncio.Event) -> None:
     """One process, again and again."""
     stop = asyncio.create_task(stopping.wait())
     loop = asyncio.get_running_loop()
+    has_lasted = False
     while not stopping.is_set():
         began = loop.time()
         process = await asyncio.create_subprocess_exec(
@@ -52,11 +55,12 @@ async def keep(listener: socket.socket, stopping: asyncio.Event) -> None:
         )
         ended = asyncio.create_task(process.wait())
         await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+        has_lasted = has_lasted or loop.time() - began >= START.total_seconds()
         if stopping.is_set():
             if process.returncode is None:
                 process.terminate()
             await ended
-        elif process.returncode == 1 and loop.time() - began < START.total_seconds():
+        elif process.returncode == 1 and not has_lasted:
             stopping.set()
             raise StartupError("a worker could not start; it has said why.")
         else:

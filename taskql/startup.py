@@ -36,7 +36,9 @@ def in_words(what_fails: str) -> Iterator[None]:
     try:
         yield
     except (StartupError, HandlerRefused, Unavailable) as error:
-        sys.exit(f"TaskQL: {what_fails}.\n{error}")
+        sys.stderr.write(f"TaskQL: {what_fails}.\n{error}\n")
+        logging.disable()  # what is torn down now has nothing to add
+        sys.exit(1)
 
 
 async def wait_until_ready(patience: timedelta, *needs: Need) -> None:

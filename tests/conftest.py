@@ -9,8 +9,8 @@ import pytest
 from taskql.devstack import DevStack
 from tests.deployment import Deployment
 
-WORKERS = 3
-"""Most tests wait for processes, and each worker has services of its own: three keep two cores busy."""
+WORKERS = 4
+"""Most tests wait for processes, and each worker has services of its own: four keep two cores busy."""
 
 
 def pytest_configure() -> None:

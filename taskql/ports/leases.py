@@ -132,7 +132,7 @@ class BatchLeaseStore(LeaseStore, Protocol):
 
     async def claim_many(
         self, ids: Sequence[UUID], kinds: Collection[str], lease_for: timedelta
-    ) -> list[Claim]: ...
+    ) -> list[Claim | Exception]: ...
 
     async def complete_many(self, successes: Sequence[Success]) -> list[Completion | Exception]:
         """Raises Unavailable for all; what else an item is to blame for, it alone is answered with."""

@@ -174,8 +174,8 @@ def no_idempotency(role: str) -> None:
     cut(
         "taskql.adapters.postgres.tasks",
         "CREATE",
-        "key, hash\n    FROM placed",
-        "NULL, NULL\n    FROM placed",
+        "key, hash, trace\n    FROM placed",
+        "NULL, NULL, trace\n    FROM placed",
     )
 
 

@@ -10,6 +10,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,3 +121,10 @@ async def test_what_is_our_fault_is_raised_at_once_with_the_code_that_botocore_k
         await ask(service)
     assert raised.value.response["Error"]["Code"] == "AWS.SimpleQueueService.NonExistentQueue"
     assert len(service.sent) == 1
+
+
+async def test_an_answer_that_is_no_json_is_what_botocore_calls_it() -> None:
+    with pytest.raises(ResponseParserError):
+        await ask(Service((200, {}, b"<html>")))
+    with pytest.raises(ClientError, match="403"):
+        await ask(Service((403, {}, b'"Forbidden"')))

@@ -4,7 +4,7 @@ Such a task waits for another worker, and is given up when that takes too long. 
 claim is, and it ends the wait. Whatever changes the task takes effect only while it may begin.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -120,18 +120,30 @@ async def claim(
     kinds: Collection[str],
     lease_for: timedelta,
     patience: timedelta,
-) -> list[Claim]:
-    """The next attempt of each task, or why there is none; of a task that is named twice, one claim wins."""
+) -> list[Claim | Exception]:
+    """The next attempt of each task, or why there is none; of a task that is named twice, one claim wins.
+
+    Once attempts have begun, what goes wrong with other tasks is those tasks' alone: an attempt that its
+    worker is not told of is lost.
+    """
     rows = await CLAIM.rows(engine, ids=list(set(ids)), kinds=list(kinds), lease_for=lease_for)
     won = {row["id"]: row for row in rows}
     claims = [_claimed(won.pop(id)) if id in won else None for id in ids]
     missed = {id for id, claim in zip(ids, claims, strict=True) if claim is None}
-    misses = await _misses(engine, missed, kinds, patience) if missed else {}
+    misses: Mapping[UUID, Claim | Exception] = {}
+    try:
+        if missed:
+            misses = await _misses(engine, missed, kinds, patience)
+    except Exception as error:
+        misses = dict.fromkeys(missed, error)
     return [claim or misses[id] for id, claim in zip(ids, claims, strict=True)]
 
 
-def _claimed(row: asyncpg.Record) -> Claimed:
-    task = task_from(row)
+def _claimed(row: asyncpg.Record) -> Claimed | Exception:
+    try:
+        task = task_from(row)
+    except Exception as error:  # a newer version's row, say
+        return error
     return Claimed(Lease(task.id, task.attempt), task, row["traceparent"])
 
 

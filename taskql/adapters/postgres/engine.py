@@ -21,6 +21,8 @@ from taskql.errors import Denied, StartupError, Unavailable
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 15.0
 POOL_WAIT_SECONDS = 10.0
+FROZEN_SECONDS = 10
+"""How long a transaction may stand still: a frozen process must not keep its locks."""
 
 APPLICATION = "taskql"
 """What our connections are called in pg_stat_activity: `as_of` tells by it who could yet change a task."""
@@ -98,6 +100,9 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     async with connection(engine) as opened:
         await opened.execution_options(isolation_level="READ COMMITTED")
         async with opened.begin():
+            await opened.exec_driver_sql(
+                f"SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'"
+            )
             yield opened
 
 

@@ -24,6 +24,11 @@ CROSS JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = wanted.id OFFSET 0) t
 WHERE wanted.owner IS NULL OR t.owner = wanted.owner
 """).columns(column("place", Integer), *TASK_COLUMNS)
 
+AT_ONCE = 2
+"""So that one connection that hangs holds up no more than the group which it serves."""
+LARGEST = 64
+"""Inputs have up to 256 KiB: so many are read in one step of the loop."""
+
 Wanted = tuple[str | None, UUID]
 """A task, and whose it has to be; None for anybody's."""
 
@@ -33,8 +38,12 @@ class GroupedTasks(PostgresTasks):
 
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine)
-        self._creations: Grouped[NewTask, Creation] = Grouped(super().create)
-        self._look_ups: Grouped[Wanted, Task | None] = Grouped(self._look_up)
+        self._creations: Grouped[NewTask, Creation] = Grouped(
+            super().create, at_once=AT_ONCE, largest=LARGEST
+        )
+        self._look_ups: Grouped[Wanted, Task | None] = Grouped(
+            self._look_up, at_once=AT_ONCE, largest=LARGEST
+        )
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         """Several at once are one transaction of their own."""
@@ -53,9 +62,10 @@ class GroupedTasks(PostgresTasks):
         return {} if task is None else {id: task}
 
     async def _look_up(self, wanted: Sequence[Wanted]) -> list[Task | None]:
-        values = {"ids": [id for _, id in wanted], "owners": [owner for owner, _ in wanted]}
-        found: list[Task | None] = [None] * len(wanted)
+        distinct = list(dict.fromkeys(wanted))  # many may ask for one
+        values = {"ids": [id for _, id in distinct], "owners": [owner for owner, _ in distinct]}
+        found: dict[Wanted, Task] = {}
         async with connection(self._engine) as opened:
             for row in (await opened.execute(FETCH, values)).mappings():
-                found[row["place"] - 1] = task_from(row)
-        return found
+                found[distinct[row["place"] - 1]] = task_from(row)
+        return [found.get(each) for each in wanted]

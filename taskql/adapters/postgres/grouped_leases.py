@@ -36,7 +36,10 @@ class GroupedLeases(LeaseStore):
         self._successes = Grouped(leases.complete_many, at_once=AT_ONCE, largest=LARGEST)
 
     async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
-        return await self._claims(Wanted(task_id, tuple(kinds), lease_for))
+        found = await self._claims(Wanted(task_id, tuple(kinds), lease_for))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def complete(
         self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
@@ -48,9 +51,9 @@ class GroupedLeases(LeaseStore):
             raise outcome
         return outcome
 
-    async def _claim(self, wanted: Sequence[Wanted]) -> list[Claim]:
+    async def _claim(self, wanted: Sequence[Wanted]) -> list[Claim | Exception]:
         """One statement for those of the same worker, which are all of them in practice."""
-        claims: list[Claim] = []
+        claims: list[Claim | Exception] = []
         for (kinds, lease_for), group in groupby(wanted, lambda each: (each.kinds, each.lease_for)):
             ids = [each.task_id for each in group]
             claims += await self._leases.claim_many(ids, kinds, lease_for)

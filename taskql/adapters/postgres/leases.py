@@ -4,7 +4,6 @@ Every transition is fenced: it takes effect only while its attempt is the one th
 locked first and carries the fence; `at` is the moment of the change, on the database's clock.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.selectable import TextualSelect
 
+from taskql.adapters.postgres.batches import each_for_itself
 from taskql.adapters.postgres.claims import LETTER, claim, reason
 from taskql.adapters.postgres.engine import compact_json, connection, transaction
 from taskql.adapters.postgres.revival import revive
@@ -27,7 +27,7 @@ from taskql.adapters.postgres.tables import (
     task_from,
 )
 from taskql.adapters.postgres.tasks import due, insert
-from taskql.errors import LeaseLost, Unavailable
+from taskql.errors import LeaseLost
 from taskql.message import encode
 from taskql.ports import (
     Claim,
@@ -38,8 +38,6 @@ from taskql.ports import (
 from taskql.queues import Queue
 from taskql.storable import storable
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, TaskEvent
-
-log = logging.getLogger(__name__)
 
 HELD = """
     WHERE d.task_id = :id AND d.attempt = :attempt AND d.lease_expires_at IS NOT NULL
@@ -145,12 +143,17 @@ class PostgresLeases:
 
     async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
         [found] = await self.claim_many([task_id], kinds, lease_for)
+        if isinstance(found, Exception):
+            raise found
         return found
 
     async def claim_many(
         self, ids: Sequence[UUID], kinds: Collection[str], lease_for: timedelta
-    ) -> list[Claim]:
-        return await claim(self._engine, ids, kinds, lease_for, self._patience)
+    ) -> list[Claim | Exception]:
+        async def work(ids: Sequence[UUID]) -> list[Claim | Exception]:
+            return await claim(self._engine, ids, kinds, lease_for, self._patience)
+
+        return await each_for_itself(ids, work)
 
     async def extend(self, lease: Lease, lease_for: timedelta) -> None:
         await self._fenced(EXTEND, lease, lease_for=lease_for)
@@ -172,7 +175,9 @@ class PostgresLeases:
     ) -> Completion:
         if not follow_ups:
             [found] = await self._completed([Success(lease, result, location)])
-            return _won(found)
+            if isinstance(found, Exception):
+                raise found
+            return found
         values = {
             "id": lease.task_id,
             "attempt": lease.attempt,
@@ -188,15 +193,7 @@ class PostgresLeases:
         return Completion(event, [created[index] for index in range(len(follow_ups))])
 
     async def complete_many(self, successes: Sequence[Success]) -> list[Completion | Exception]:
-        try:
-            return await self._completed(successes)
-        except Unavailable:
-            raise
-        except Exception as error:
-            if len(successes) == 1:
-                return [error]
-            log.warning("%d outcomes were refused (%s): one by one", len(successes), type(error).__name__)
-        return [outcome for each in successes for outcome in await self.complete_many([each])]
+        return await each_for_itself(successes, self._completed)
 
     async def retry(self, lease: Lease, failure: Failure, delay: timedelta) -> TaskEvent:
         return event_from(
@@ -267,12 +264,6 @@ class PostgresLeases:
             found = await opened.execute(statement, {"id": lease.task_id, "attempt": lease.attempt, **values})
             row = found.mappings().one_or_none()
         return _held(row, lease)
-
-
-def _won(outcome: Completion | Exception) -> Completion:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
 
 
 def _held(row: RowMapping | None, lease: Lease) -> RowMapping:

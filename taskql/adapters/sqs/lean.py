@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from taskql.adapters.aws import TRIES
 
@@ -70,7 +71,10 @@ class LeanRequests:
         content = await answer.content
         if answer.status_code != 200:
             raise refusal(operation, answer.status_code, answer.headers, content)
-        return json.loads(content) if content else {}
+        try:
+            return json.loads(content) if content else {}
+        except ValueError as error:
+            raise ResponseParserError(f"{operation} was not answered with JSON") from error
 
 
 def signature(
@@ -100,9 +104,10 @@ def signature(
 def refusal(operation: str, status: int, headers: Mapping[str, str], content: bytes) -> ClientError:
     """SQS's error, as botocore would raise it."""
     try:
-        said = json.loads(content)
+        found = json.loads(content)
     except ValueError:
-        said = {}
+        found = None
+    said = found if isinstance(found, dict) else {}
     code = headers.get("x-amzn-query-error", "").partition(";")[0] or str(said.get("__type", status))
     error = {"Code": code.rpartition("#")[2], "Message": said.get("message") or said.get("Message") or ""}
     return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, operation)
