@@ -45,11 +45,11 @@ run: export DATA := $(DATA)
 run: $(running) $(pages) ## run it all here (PORT=8000 HOST=127.0.0.1 DATA=.taskql CONSUMERS=1); Ctrl-C stops it
 	@exec $(python) -m taskql dev --host '$(HOST)' --port '$(PORT)' --data "$$DATA" --consumers '$(CONSUMERS)' --end-with-parent
 
-test: $(all) ## run the tests, on services of their own
-	@$(python) -m pytest
+test: $(all) ## run the tests, on services of their own; it says which long ones only `make check` runs
+	@$(python) -m pytest -rs
 
 faults: $(all) ## break everything at random for long (SEEDS=20 TASKS=250; one seed again: FIRST=7 SEEDS=1)
-	@$(python) -m pytest tests/faults/test_mutants.py
+	@$(python) -m pytest --all tests/faults/test_mutants.py
 	@exec $(python) -m tests.faults --seeds '$(SEEDS)' --tasks '$(TASKS)' --first '$(FIRST)'
 
 fuzz: $(all) ## send what no client would (CASES=10000; the same once more: SEED=the number it printed)
@@ -61,7 +61,7 @@ check: $(all) ## what CI runs: format, lint, types, import rules, then all tests
 	@$(python) -m mypy
 	@$(any_python) web/build.py --types
 	@$(python) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
-	@$(python) -m pytest
+	@$(python) -m pytest --all
 
 format: $(all) ## put the code into its one format
 	@$(python) -m ruff check --fix --quiet --exit-zero

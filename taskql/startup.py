@@ -37,7 +37,7 @@ def in_words(what_fails: str) -> Iterator[None]:
         yield
     except (StartupError, HandlerRefused, Unavailable) as error:
         sys.stderr.write(f"TaskQL: {what_fails}.\n{error}\n")
-        logging.disable()  # what is torn down now has nothing to add
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what is torn down now has nothing to add
         sys.exit(1)
 
 

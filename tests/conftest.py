@@ -13,6 +13,13 @@ WORKERS = 4
 """Most tests wait for processes, and each worker has services of its own: four keep two cores busy."""
 
 
+LONG = "long: `make check` runs it, and so does pytest with --all"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run what takes long, too")
+
+
 def pytest_configure() -> None:
     """A shell's background job ignores Ctrl-C, and so would all processes that tests end by it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,9 +32,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers if workers > 1 else 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The files that take longest come first, lest the workers wait for the last one of them."""
     items.sort(key=lambda item: item.path.parent.name in ("contract", "unit"))
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason=LONG))
 
 
 @pytest.fixture(scope="session")

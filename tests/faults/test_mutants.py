@@ -24,6 +24,8 @@ from tests.faults.scenarios import (
 )
 from tests.faults.trial import alone, stage
 
+pytestmark = pytest.mark.long
+
 PATIENCE_SECONDS, MUTANTS_PATIENCE_SECONDS = 90.0, 6.0
 AT_ONCE = 3
 """They mostly wait, for their processes to start and for what is lost to be missed."""

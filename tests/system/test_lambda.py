@@ -19,6 +19,8 @@ from taskql.devstack import DevStack
 from tests.deployment import QUICK, ROOT, Deployment
 from tests.subscriber import subscriber
 
+pytestmark = pytest.mark.long
+
 EXTRA = Path(__file__).with_name("lambda_kinds.py")
 ROLE = "arn:aws:iam::000000000000:role/lambda"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -15,6 +15,8 @@ from tests.deployment import QUICK, Deployment, Process, poll
 from tests.raw import stuck_socket, stuck_stream
 from tests.subscriber import subscriber
 
+pytestmark = pytest.mark.long
+
 STUCK = 5
 """Over each transport."""
 COPIES = 40

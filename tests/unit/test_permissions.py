@@ -28,7 +28,7 @@ ROOTS: list[GraphQLObjectType] = [
 FIELDS = [f"{root.name}.{name}" for root in ROOTS for name in root.fields]
 OPERATIONS = {"Query": "query", "Mutation": "mutation", "Subscription": "subscription"}
 EACH_SET = [frozenset[Scope](), *(frozenset({scope}) for scope in Scope)]
-WATCH = Viewer("alice", frozenset(), time.time() + 60, watches=TASK_ID)
+WATCH = Viewer("alice", frozenset(), time.time() + 3600, watches=TASK_ID)
 STATUS = "subscription ($id: ID!) { taskStatus(id: $id) { version } }"
 
 
