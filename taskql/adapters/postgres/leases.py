@@ -256,7 +256,8 @@ class PostgresLeases:
             locations=[each.location for each in successes],
         )
         done = {Lease(row["id"], row["fence"]): Completion(event_from(row)) for row in rows}
-        return [done.get(each.lease) or _lost(each.lease) for each in successes]
+        # Of a lease that is named twice, one outcome is recorded, and one caller told so.
+        return [done.pop(each.lease, None) or _lost(each.lease) for each in successes]
 
     async def _fenced(self, statement: TextClause | TextualSelect, lease: Lease, **values: Any) -> RowMapping:
         """The row that a transition returns. Raises LeaseLost if it changed nothing."""
