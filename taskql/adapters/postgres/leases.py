@@ -257,7 +257,7 @@ class PostgresLeases:
         )
         done = {Lease(row["id"], row["fence"]): Completion(event_from(row)) for row in rows}
         # Of a lease that is named twice, one outcome is recorded, and one caller told so.
-        return [done.pop(each.lease, None) or _lost(each.lease) for each in successes]
+        return [done.pop(each.lease) if each.lease in done else _lost(each.lease) for each in successes]
 
     async def _fenced(self, statement: TextClause | TextualSelect, lease: Lease, **values: Any) -> RowMapping:
         """The row that a transition returns. Raises LeaseLost if it changed nothing."""
