@@ -34,10 +34,9 @@ class Folder:
     def occupy(self, identity: Identity, patience: float) -> None:
         """Make it, take it for this process alone, and clear away a killed predecessor's sockets."""
         self._make()
-        if not self._lock.acquire(patience):
-            pids = ", ".join(map(str, self._lock.holders())) or "of another user"
+        if holder := self._lock.taken_by(patience):
             raise DevStackError(
-                f"another TaskQL stack is running on this data folder (pid {pids}): {self.path}; "
+                f"another TaskQL stack is running on this data folder ({holder}): {self.path}; "
                 "stop it or choose another with DATA=…"
             )
         identity.admit(self.path)

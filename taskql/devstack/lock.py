@@ -36,6 +36,15 @@ class Lock:
             os.close(self.descriptor)
             self.descriptor = -1
 
+    def taken_by(self, seconds: float) -> str | None:
+        """Whose it is, in words, where it can't be taken within `seconds`; None once it is ours."""
+        if self.acquire(seconds):
+            return None
+        if pids := self.holders():
+            return f"pid {', '.join(map(str, pids))}"
+        # Whom we did not find has ended meanwhile, or is not ours to look into.
+        return None if self.acquire(0) else "another user's"
+
     def holders(self) -> list[int]:
         """The pids that hold it, as far as we may look into their open files."""
         return sorted(pid for pid in _pids() if _holds(pid, self.path))
@@ -53,12 +62,19 @@ def _pids() -> Iterator[int]:
 
 
 def _holds(pid: int, path: Path) -> bool:
-    """Whether one of its descriptors not only opened the file but has the lock (a backup only reads it)."""
     try:
-        return any(
-            os.readlink(f"/proc/{pid}/fd/{fd}") == str(path)
-            and "FLOCK" in Path(f"/proc/{pid}/fdinfo/{fd}").read_text()
-            for fd in os.listdir(f"/proc/{pid}/fd")
-        )
+        descriptors = os.listdir(f"/proc/{pid}/fd")
     except OSError:  # it has ended, or it is somebody else's
+        return False
+    return any(_has_lock(pid, descriptor, path) for descriptor in descriptors)
+
+
+def _has_lock(pid: int, descriptor: str, path: Path) -> bool:
+    """Whether it not only opened the file but has the lock (a backup only reads it)."""
+    try:
+        return (
+            os.readlink(f"/proc/{pid}/fd/{descriptor}") == str(path)
+            and "FLOCK" in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text()
+        )
+    except OSError:  # closed since they were listed: by its process, or as the one that listed our own
         return False

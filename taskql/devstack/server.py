@@ -182,10 +182,9 @@ class Server(ABC):
         for pid in self._lock.holders():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not self._lock.acquire(EVICTED_SECONDS):
-            pids = ", ".join(map(str, self._lock.holders())) or "of another user"
+        if holder := self._lock.taken_by(EVICTED_SECONDS):
             raise DevStackError(
-                f"{self.name} of an earlier stack (pid {pids}) still runs on {self.folder.path}; "
+                f"{self.name} of an earlier stack ({holder}) still runs on {self.folder.path}; "
                 "end it or choose another folder with DATA=…"
             )
 
