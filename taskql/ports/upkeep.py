@@ -64,7 +64,10 @@ class DispatchStore(Protocol):
         ...
 
     async def unblock(self, groups: Collection[str] | None = None) -> int:
-        """Let the first unfinished task of each of the ordering groups go, or of all groups."""
+        """Let the first unfinished task of each of the ordering groups go.
+
+        Without `groups`, of all; where there are thousands, each call goes on where the last one stopped.
+        """
         ...
 
     async def mark_sent(self, dispatches: Sequence[Dispatch]) -> None: ...

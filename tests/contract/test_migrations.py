@@ -8,12 +8,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres import is_current, migrate, open_engine
-from taskql.adapters.postgres.migrations import newest_revision
+from taskql.adapters.postgres.revisions import VERSIONS, newest_revision, revisions
 from taskql.adapters.postgres.tables import metadata
 from taskql.devstack import DevStack
 from taskql.task import TASK_FIELDS
@@ -68,6 +69,12 @@ async def test_columns_that_queries_name_are_in_the_database_with_the_same_types
 
 def test_every_field_of_a_task_is_a_column() -> None:
     assert set(TASK_FIELDS) <= set(metadata.tables["tasks"].columns.keys())
+
+
+def test_revisions_are_what_alembic_makes_of_their_files() -> None:
+    scripts = ScriptDirectory(str(VERSIONS.parent))
+    assert revisions() == [script.revision for script in scripts.walk_revisions()][::-1]
+    assert newest_revision() == scripts.get_current_head()
 
 
 async def test_an_empty_database_is_not_current_until_it_is_migrated(open_empty: OpenEmpty) -> None:

@@ -109,6 +109,7 @@ async def test_a_finished_task_last_changed_when_it_ended(db: Database) -> None:
 
 
 async def dated(db: Database, task: Task, moment: datetime) -> None:
+    await db.change(task.id, "lease_expires_at = now()")
     await db.sql("UPDATE tasks SET updated_at = $2, version = version + 1, status = 'PROCESSING', "
                  "attempt = attempt + 1 WHERE id = $1", task.id, moment)  # fmt: skip
 
@@ -294,10 +295,12 @@ async def late_writes(database_url: str, ids: list[UUID], seed: int, rounds: int
     random = Random(seed)
     for _ in range(rounds):
         async with transaction(database_url) as running:
+            id = random.choice(ids)
+            await running.execute("UPDATE dispatch SET lease_expires_at = now() WHERE task_id = $1", id)
             await running.execute(
                 "UPDATE tasks SET updated_at = clock_timestamp(), version = version + 1, "
                 "status = 'PROCESSING', attempt = attempt + (status = 'PENDING')::int WHERE id = $1",
-                random.choice(ids),
+                id,
             )
             await asyncio.sleep(random.random() * 0.03)
 

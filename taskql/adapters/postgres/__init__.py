@@ -14,8 +14,9 @@ from taskql.adapters.postgres.grouped import GroupedTasks
 from taskql.adapters.postgres.grouped_leases import GroupedLeases
 from taskql.adapters.postgres.leases import PostgresLeases
 from taskql.adapters.postgres.listings import PostgresListings
-from taskql.adapters.postgres.migrations import is_current, migrate, refuse_unmigrated
+from taskql.adapters.postgres.migrations import migrate
 from taskql.adapters.postgres.queues import PostgresQueues
+from taskql.adapters.postgres.revisions import is_current, refuse_unmigrated
 from taskql.adapters.postgres.secrets import PostgresSecrets
 from taskql.adapters.postgres.tasks import PostgresTasks
 

@@ -24,7 +24,7 @@ WITH waiting AS (
     ORDER BY reserved_until NULLS FIRST, task_id LIMIT :limit FOR UPDATE SKIP LOCKED
 )
 UPDATE discarded_results r SET reserved_until = now() + make_interval(secs => {RESERVED_SECONDS})
-FROM waiting WHERE r.task_id = waiting.task_id
+WHERE r.task_id = ANY (ARRAY (SELECT task_id FROM waiting))
 RETURNING r.task_id, r.location
 """)
 

@@ -22,8 +22,9 @@ from sqlalchemy import (
     select,
 )
 
+from taskql.adapters.postgres.changes import LEASED
 from taskql.adapters.postgres.tables import tasks, timestamp
-from taskql.lifecycle import TERMINAL
+from taskql.lifecycle import TERMINAL, TaskStatus
 from taskql.listing import TaskFilter
 
 EVERYBODYS = literal_column("tasks.kind <> ''", Boolean)
@@ -31,6 +32,9 @@ EVERYBODYS = literal_column("tasks.kind <> ''", Boolean)
 
 UNFINISHED = tasks.c.outcome.is_(None)
 """In the words of the index of those that have yet to end."""
+
+RUNNING = literal_column(f"tasks.id = ANY (ARRAY ({LEASED}))", Boolean)
+"""Those that run are few, and their dispatch rows have an index."""
 
 
 def is_owned(table: str) -> str:
@@ -46,6 +50,8 @@ def matching(owner: str | None, filter: TaskFilter) -> list[ColumnElement[bool]]
         conditions.append(column.in_([status.value for status in filter.status]))
         if TERMINAL.isdisjoint(filter.status):
             conditions.append(UNFINISHED)
+        if {*filter.status} == {TaskStatus.PROCESSING}:
+            conditions.append(RUNNING)
     if filter.kind is not None:
         conditions.append(tasks.c.kind.in_(filter.kind))
     if filter.priority is not None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from taskql.adapters.postgres.changes import CREATED_SINCE, TOUCHED_SINCE
 from taskql.adapters.postgres.filters import is_one_of, is_owned, matching
 from taskql.adapters.postgres.replica import Reader
 from taskql.adapters.postgres.tables import TASK_COLUMNS, task_from, task_tags, tasks
@@ -38,9 +39,10 @@ PLACE = (tasks.c.created_at, tasks.c.id)
 """A task's place in a listing."""
 
 # The orders name the indexes: by its estimates alone the planner may read the whole table for a limit.
-CHANGED_IDS = text("""
-(SELECT id FROM tasks WHERE owner = :owner AND outcome IS NULL AND updated_at > :moment
- ORDER BY created_at, id LIMIT :limit)
+CHANGED_IDS = text(f"""
+(SELECT id FROM tasks t WHERE {CREATED_SINCE} ORDER BY created_at, id LIMIT :limit)
+UNION ALL
+(SELECT id FROM tasks t WHERE {TOUCHED_SINCE} LIMIT :limit)
 UNION ALL
 (SELECT id FROM tasks WHERE owner = :owner AND finished_at > :moment
  ORDER BY finished_at DESC LIMIT :limit)

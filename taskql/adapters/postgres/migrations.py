@@ -1,17 +1,11 @@
-"""Running Alembic's migrations, one process at a time; and whether a database fits this version of ours."""
+"""Running Alembic's migrations, one process at a time."""
 
-from pathlib import Path
-
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskql import migrations
 from taskql.adapters.postgres.engine import connection, driver_error
+from taskql.adapters.postgres.revisions import VERSIONS, newest_revision, refuse_newer
 from taskql.errors import StartupError
 
 LOCK_KEY = 0x7461736B716C  # "taskql": several processes may start at once, one migrates
@@ -31,60 +25,14 @@ async def migrate(engine: AsyncEngine) -> str:
     return newest_revision()
 
 
-async def is_current(engine: AsyncEngine) -> bool:
-    """Whether the database is at the newest revision."""
-    return await _revision(engine) == newest_revision()
-
-
-async def refuse_unmigrated(engine: AsyncEngine) -> None:
-    """Raises StartupError unless the database is at the newest revision."""
-    found = await _revision(engine)
-    refuse_newer(found)
-    if found != newest_revision():
-        raise StartupError(
-            "The database is not migrated to this version of TaskQL: run `python -m taskql migrate` first."
-        )
-
-
-def refuse_newer(revision: str | None) -> None:
-    """Raises StartupError where a revision is not among ours."""
-    if revision is not None and revision not in _revisions():
-        raise StartupError(
-            f"A newer version of TaskQL has migrated the database (to {revision}; this one knows no more "
-            f"than {newest_revision()}): run that version, or name another database in DATABASE_URL."
-        )
-
-
-def newest_revision() -> str:
-    return _scripts().get_current_head() or ""
-
-
-async def _revision(engine: AsyncEngine) -> str | None:
-    async with connection(engine) as opened:
-        return await opened.run_sync(_revision_of)
-
-
-def _revision_of(sync: Connection) -> str | None:
-    return MigrationContext.configure(sync).get_current_revision()
-
-
-def _revisions() -> set[str]:
-    return {script.revision for script in _scripts().walk_revisions()}
-
-
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
 def _upgrade(sync: Connection) -> None:
+    from alembic import command  # a tenth of a second that only migrating is worth
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+
     sync.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
-    refuse_newer(_revision_of(sync))
-    config = _config()
+    refuse_newer(MigrationContext.configure(sync).get_current_revision())
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent).replace("%", "%%"))
     config.attributes["connection"] = sync
     command.upgrade(config, "head")
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
-    return config

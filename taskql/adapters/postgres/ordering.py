@@ -29,29 +29,41 @@ def place(within: str) -> str:
     return f"places.number + 1 - row_number() OVER (PARTITION BY ordering_group ORDER BY {within} DESC)"
 
 
-UNBLOCK_FIRST = """
+LET_GO = """
 ), mine AS (
     SELECT d.task_id FROM dispatch d JOIN (
-        SELECT first.task_id FROM groups CROSS JOIN LATERAL (
-            SELECT task_id FROM dispatch b WHERE b.blocked AND b.ordering_group = groups.name
-            ORDER BY ordering_number LIMIT 1
-        ) first
-        WHERE NOT EXISTS (SELECT FROM dispatch u WHERE NOT u.blocked AND u.ordering_group = groups.name)
-    ) firsts ON d.task_id = firsts.task_id
+        SELECT firsts.task_id FROM firsts
+        WHERE NOT EXISTS (SELECT FROM dispatch u WHERE NOT u.blocked AND u.ordering_group = firsts.name)
+    ) free ON d.task_id = free.task_id
     WHERE d.blocked ORDER BY d.task_id FOR UPDATE OF d SKIP LOCKED
+), let_go AS (
+    UPDATE dispatch SET blocked = false, available_at = greatest(available_at, now())
+    WHERE task_id = ANY (ARRAY (SELECT task_id FROM mine))
+    RETURNING task_id
 )
-UPDATE dispatch SET blocked = false, available_at = greatest(available_at, now())
-WHERE task_id = ANY (ARRAY (SELECT task_id FROM mine))
 """
 
-UNBLOCK = text(f"WITH groups AS (SELECT unnest(CAST(:groups AS text[])) AS name {UNBLOCK_FIRST}")
+UNBLOCK = text(f"""
+WITH firsts AS (
+    SELECT first.* FROM unnest(CAST(:groups AS text[])) AS given(name) CROSS JOIN LATERAL (
+        SELECT ordering_group AS name, task_id FROM dispatch
+        WHERE blocked AND ordering_group = given.name ORDER BY ordering_number LIMIT 1
+    ) first
+{LET_GO}
+SELECT count(*) FROM let_go
+""")
 
 # Goes from one group that has blocked tasks to the next, by the index, however many are blocked in each.
-UNBLOCK_ALL = text(f"""
-WITH RECURSIVE groups AS (
-    (SELECT ordering_group AS name FROM dispatch WHERE blocked ORDER BY ordering_group LIMIT 1)
+UNBLOCK_NEXT = text(f"""
+WITH RECURSIVE firsts AS (
+    (SELECT 1 AS place, ordering_group AS name, task_id FROM dispatch
+     WHERE blocked AND ordering_group > :after ORDER BY ordering_group, ordering_number LIMIT 1)
     UNION ALL
-    SELECT (SELECT d.ordering_group FROM dispatch d WHERE d.blocked AND d.ordering_group > groups.name
-            ORDER BY d.ordering_group LIMIT 1)
-    FROM groups WHERE groups.name IS NOT NULL
-{UNBLOCK_FIRST}""")
+    SELECT firsts.place + 1, next.* FROM firsts CROSS JOIN LATERAL (
+        SELECT ordering_group, task_id FROM dispatch
+        WHERE blocked AND ordering_group > firsts.name ORDER BY ordering_group, ordering_number LIMIT 1
+    ) next
+    WHERE firsts.place < :limit
+{LET_GO}
+SELECT (SELECT count(*) FROM let_go) AS let_go, (SELECT name FROM firsts WHERE place = :limit) AS last
+""")

@@ -31,9 +31,10 @@ def revive(which: str) -> TextualSelect:
         FROM chosen LEFT JOIN places ON places.name = chosen.ordering_group
     ), dispatched AS (
         INSERT INTO dispatch
-            (task_id, queue, attempt, available_at, ordering_group, ordering_number, blocked, reserved_until)
+            (task_id, queue, attempt, available_at, ordering_group, ordering_number, blocked, reserved_until,
+             returned_at)
         SELECT id, queue, attempt, greatest(run_at, now()), ordering_group, ordering_number,
-               ordering_group IS NOT NULL, CASE WHEN is_due THEN {RESERVED_UNTIL} END
+               ordering_group IS NOT NULL, CASE WHEN is_due THEN {RESERVED_UNTIL} END, clock_timestamp()
         FROM placed
     )
     UPDATE tasks t
