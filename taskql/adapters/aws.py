@@ -1,18 +1,24 @@
 """A client of one AWS service: its pool, its time limits, and its errors as ours.
 
-Invariant: a request ends within its time limit, with an answer, `Refused` or `Unavailable`.
+Invariants: a request ends within its time limit, with an answer, `Refused` or `Unavailable`; over TLS it goes
+to nobody but the host that its address names.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ParamValidationError
+from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
 from taskql.errors import StartupError, Unavailable
@@ -70,6 +76,20 @@ class AwsClient:
             ) from error
 
 
+class CheckedTransport(AIOHTTPSession):  # type: ignore[misc]
+    """botocore's transport for asyncio, which by itself takes a certificate of any name, and of anybody from
+    behind a proxy.
+    """
+
+    def _get_ssl_context(self) -> ssl.SSLContext:
+        context: ssl.SSLContext = super()._get_ssl_context()
+        context.check_hostname = True
+        return context
+
+    def _setup_proxy_ssl_context(self, proxy_url: str) -> ssl.SSLContext:
+        return super()._setup_proxy_ssl_context(proxy_url) or self._get_ssl_context()
+
+
 def bare_code(code: str) -> str:
     """AWS's name for what is wrong, without its namespace."""
     return code.rpartition(".")[2]
@@ -91,6 +111,7 @@ async def open_raw(
 ) -> AsyncIterator[Any]:
     """botocore's own client of a service, with a pool of its own; `config` is botocore's."""
     how = AioConfig(
+        http_session_cls=CheckedTransport,
         proxies={} if is_loopback(endpoint_url) else None,  # a proxy can't reach an emulator on this machine
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
@@ -100,7 +121,7 @@ async def open_raw(
     )
     async with AsyncExitStack() as stack:
         try:
-            session = aioboto3.Session()
+            session = open_session()
             await require_credentials(session)
             raw = await stack.enter_async_context(
                 session.client(service, endpoint_url=endpoint_url, region_name=region, config=how)
@@ -112,6 +133,19 @@ async def open_raw(
         except ValueError as error:
             raise StartupError(f"AWS_ENDPOINT_URL can't be used: {error}") from None
         yield raw
+
+
+def open_session() -> aioboto3.Session:
+    """A session of its own, with its own credentials; what AWS's services are like is read once."""
+    below = get_session()
+    below.register_component("data_loader", descriptions(below.get_config_variable("data_path")))
+    return aioboto3.Session(botocore_session=below)
+
+
+@cache
+def descriptions(data_path: str | None) -> Loader:
+    """botocore's descriptions of services and endpoints: a megabyte of JSON for each client otherwise."""
+    return create_loader(data_path)
 
 
 async def require_credentials(session: aioboto3.Session) -> None:

@@ -14,9 +14,9 @@ from taskql.queues import Queue
 from tests.contract.own_queues import Clients, Queues, a_letter, new_queues, open_clients
 
 
-@pytest.fixture(scope="module")
-async def clients(stack: DevStack) -> AsyncIterator[Clients]:
-    async with open_clients(stack) as opened:
+@pytest.fixture(scope="module", params=[True, False], ids=["lean", "botocore"])
+async def clients(stack: DevStack, request: pytest.FixtureRequest) -> AsyncIterator[Clients]:
+    async with open_clients(stack, lean=request.param) as opened:
         yield opened
 
 

@@ -19,9 +19,9 @@ GROUP = str(ordering_group("ada", "k"))
 OTHER = str(ordering_group("bob", "k"))
 
 
-@pytest.fixture(scope="module")
-async def clients(stack: DevStack) -> AsyncIterator[Clients]:
-    async with open_clients(stack) as opened:
+@pytest.fixture(scope="module", params=[True, False], ids=["lean", "botocore"])
+async def clients(stack: DevStack, request: pytest.FixtureRequest) -> AsyncIterator[Clients]:
+    async with open_clients(stack, lean=request.param) as opened:
         yield opened
 
 

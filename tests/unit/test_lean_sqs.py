@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskql.adapters.sqs import lean
-from taskql.adapters.sqs.lean import LeanRequests, signature
+from taskql.adapters.sqs.lean import LeanRequests, is_plain
+from taskql.adapters.sqs.signer import Signer
 
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
-moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2099, 1, 1))  # noqa: DTZ001
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
 @given(
@@ -32,24 +33,18 @@ moments = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2099, 
 def test_a_request_is_signed_as_botocore_signs_it(
     host: str, action: str, body: bytes, credentials: Any, region: str, moment: datetime
 ) -> None:
-    headers = {
-        "Host": host,
-        "Content-Type": "application/x-amz-json-1.0",
-        "X-Amz-Target": f"AmazonSQS.{action}",
-        "X-Amzn-Query-Mode": "true",
-    }
-    ours = signature(headers, body, credentials, region, moment.replace(tzinfo=UTC))
-    theirs = AWSRequest("POST", "https://sqs.example/", headers, body)
-    theirs.context["timestamp"] = ours["X-Amz-Date"]
-    theirs.headers["X-Amz-Date"] = ours["X-Amz-Date"]
-    if credentials.token:
-        theirs.headers["X-Amz-Security-Token"] = credentials.token
+    ours = Signer(host, region).headers(action, body, credentials, int(moment.timestamp()))
+    signature = ours.pop("authorization")
+    assert ours["x-amz-date"] == f"{moment:%Y%m%dT%H%M%SZ}"
+    assert ours.get("x-amz-security-token") == credentials.token
+    theirs = AWSRequest("POST", "https://sqs.example/", ours, body)
+    theirs.context["timestamp"] = ours["x-amz-date"]
     signer = SigV4Auth(credentials, "sqs", region)
     canonical = signer.canonical_request(theirs)
     signer._inject_signature_to_request(
         theirs, signer.signature(signer.string_to_sign(theirs, canonical), theirs)
     )
-    assert ours["Authorization"] == theirs.headers["Authorization"]
+    assert signature == theirs.headers["Authorization"]
 
 
 Answer = tuple[int, dict[str, str], bytes] | Exception
@@ -128,3 +123,28 @@ async def test_an_answer_that_is_no_json_is_what_botocore_calls_it() -> None:
         await ask(Service((200, {}, b"<html>")))
     with pytest.raises(ClientError, match="403"):
         await ask(Service((403, {}, b'"Forbidden"')))
+
+
+async def test_half_a_character_in_one_message_holds_up_no_other() -> None:
+    found = await ask(Service((200, {}, b'{"Messages": [{"Body": "\\ud800"}, {"Body": "fine"}]}')))
+    assert found == {"Messages": [{"Body": "\ud800"}, {"Body": "fine"}]}
+
+
+async def test_a_token_with_a_line_of_its_own_adds_none_to_the_request() -> None:
+    credentials = ReadOnlyCredentials("key", "secret", "token\r\nx-amz-target: other\n")
+    headers = Signer("sqs.example", "us-east-1").headers("SendMessage", b"", credentials, 0)
+    assert not any("\r" in value or "\n" in value for value in headers.values())
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("https://sqs.us-east-1.amazonaws.com", True),
+        ("http://localhost:4566/", True),
+        ("http://localhost:4566/sqs", False),
+        ("http://localhost:4566/?a=b", False),
+        ("http://user:word@localhost:4566", False),
+    ],
+)
+def test_only_an_address_that_is_a_host_alone_is_asked_past_botocore(url: str, plain: bool) -> None:
+    assert is_plain(url) is plain

@@ -1,13 +1,13 @@
 """One client of SQS."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from typing import Any
 
 from taskql.adapters.aws import CONNECT_SECONDS, AwsClient, Refused, open_raw
-from taskql.adapters.sqs.lean import ACTIONS, LeanRequests
-from taskql.errors import Denied
+from taskql.adapters.sqs.lean import ACTIONS, LeanRequests, is_plain
+from taskql.errors import Denied, StartupError
 
 READ_SECONDS = 3
 
@@ -17,7 +17,11 @@ class SqsClient(AwsClient):
 
     def __init__(self, raw: Any, limit: timedelta, *, lean: bool) -> None:
         super().__init__("SQS", raw, limit)
-        self._lean = LeanRequests(raw) if lean else None
+        self._lean = LeanRequests(raw) if lean and is_plain(raw.meta.endpoint_url) else None
+
+    def close(self) -> None:
+        if self._lean is not None:
+            self._lean.close()
 
     async def request(self, operation: str, **arguments: Any) -> Any:
         if self._lean is None or operation not in ACTIONS:
@@ -50,4 +54,9 @@ async def open_client(
         "sqs", endpoint_url=endpoint_url, region=region, read_seconds=reading, connections=connections
     ) as raw:
         limit = timedelta(seconds=CONNECT_SECONDS + reading + 1)
-        yield SqsClient(raw, limit, lean=lean)
+        try:
+            client = SqsClient(raw, limit, lean=lean)
+        except (OSError, ValueError) as error:
+            raise StartupError(f"AWS_ENDPOINT_URL or AWS_CA_BUNDLE can't be used: {error}") from None
+        with closing(client):
+            yield client

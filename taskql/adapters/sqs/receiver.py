@@ -4,10 +4,10 @@ Invariant: acknowledging and hiding never wait behind a long poll; they have a c
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from taskql.adapters.sqs.client import SqsClient, open_client
 from taskql.errors import Unavailable
 from taskql.grouping import Grouped
 from taskql.message import attempt_from
-from taskql.ports import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message
+from taskql.ports import MAX_POLL_SECONDS, POLLS_OF_A_QUEUE, SQS_MAX_BATCH, Message
 from taskql.queues import Queue
 
 logger = logging.getLogger(__name__)
@@ -65,9 +65,7 @@ class SqsReceiver:
 
     async def acknowledge(self, message: Message) -> None:
         """Together with others that come while requests are under way."""
-        refused = await self._acknowledgements[message.queue](message.receipt)
-        if refused is not None:
-            raise refused
+        await self._acknowledgements[message.queue](message.receipt)
 
     async def hide(self, message: Message, duration: timedelta) -> None:
         """Nobody else receives the message for `duration`, at most 12 hours; zero releases it."""
@@ -89,30 +87,38 @@ class SqsReceiver:
         await asyncio.gather(*map(self._control.ping, self._queue_urls.values()))
 
     async def _delete(self, queue_url: str, receipts: Sequence[str]) -> list[Unavailable | None]:
-        """What SQS has against each. A stale receipt is harmless: it is the lease that counts."""
+        """What SQS has against each, and had still when it was asked once more."""
+        refused = await self._refused(queue_url, receipts)
+        if refused:
+            with contextlib.suppress(Unavailable):  # then it stays as it was, and the others are deleted
+                refused = await self._refused(queue_url, [*refused])
+        return [refused.get(receipt) for receipt in receipts]
+
+    async def _refused(self, queue_url: str, receipts: Sequence[str]) -> dict[str, Unavailable]:
+        """Delete what can be, and tell of the rest. A stale receipt is harmless: the lease is what counts."""
         entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
         answer = await self._control.request("delete_message_batch", QueueUrl=queue_url, Entries=entries)
-        failures = {int(failure["Id"]): failure for failure in answer.get("Failed", [])}
-        return [refusal(failures.get(index)) for index in range(len(receipts))]
+        return {
+            receipts[int(failure["Id"])]: refusal(failure)
+            for failure in answer.get("Failed", [])
+            if bare_code(str(failure.get("Code"))) not in STALE
+        }
 
 
-def refusal(failure: Mapping[str, Any] | None) -> Unavailable | None:
-    """What is wrong with one entry of a batch, if anything."""
-    if failure is None or bare_code(str(failure.get("Code"))) in STALE:
-        return None
+def refusal(failure: Mapping[str, Any]) -> Unavailable:
     return Unavailable(f"SQS did not delete a message: {failure.get('Code')}: {failure.get('Message')}")
 
 
 def message_from(queue: Queue, found: Any) -> Message:
-    sent_at = int(found["Attributes"]["SentTimestamp"]) / 1000
+    known = found["Attributes"]
     return Message(
         body=found["Body"],
         receipt=found["ReceiptHandle"],
         queue=queue,
-        sent_at=datetime.fromtimestamp(sent_at, UTC),
-        receive_count=int(found["Attributes"]["ApproximateReceiveCount"]),
-        failed_attempt=failed_attempt(found.get("MessageAttributes", {})),
-        ordering_group=found["Attributes"].get("MessageGroupId"),
+        sent_at=datetime.fromtimestamp(int(known["SentTimestamp"]) / 1000, UTC),
+        receive_count=int(known["ApproximateReceiveCount"]),
+        failed_attempt=failed_attempt(found["MessageAttributes"]) if "MessageAttributes" in found else None,
+        ordering_group=known.get("MessageGroupId"),
     )
 
 
@@ -125,7 +131,7 @@ def whole_seconds(duration: timedelta) -> int:
     return math.ceil(duration.total_seconds())
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_receiver(
     queue_urls: Mapping[Queue, str],
     visibility: timedelta,
@@ -134,13 +140,13 @@ async def open_receiver(
     region: str | None = None,
     lean: bool = True,
 ) -> AsyncIterator[SqsReceiver]:
-    """A receiver with room for a long poll on each queue at a time, and a short one beside it."""
+    """A receiver with room for the polls of each queue, however long, and for short requests beside them."""
     longest_wait = timedelta(seconds=MAX_POLL_SECONDS)
     async with (
         open_client(
             endpoint_url=endpoint_url,
             region=region,
-            connections=2 * len(queue_urls),
+            connections=POLLS_OF_A_QUEUE * len(queue_urls),
             longest_wait=longest_wait,
             lean=lean,
         ) as polling,
@@ -151,7 +157,7 @@ async def open_receiver(
         yield SqsReceiver(queue_urls, visibility, polling=polling, control=control)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_control(
     queue_urls: Mapping[Queue, str],
     visibility: timedelta,
