@@ -20,6 +20,9 @@ from taskql.task import Task, TaskEvent
 from tests.contract.redis_cache import Cache, open_cache
 from tests.contract.redis_events import DEADLINE_SECONDS, a_task
 
+DELETED_VALUE = f"{DELETED}\n\n".encode()
+RUBBISH = ["", "x", "\n\n", "1\nx\ny", "1\n{}\n{}", "1\nnull\n", "\n\n\n", b"\xff\n\n"]
+
 
 @pytest.fixture
 async def cache(redis_url: str) -> AsyncIterator[Cache]:
@@ -98,9 +101,9 @@ async def test_the_newest_of_one_batch_wins(cache: Cache) -> None:
 def test_a_snapshot_is_written_before_anybody_hears_of_it() -> None:
     batch = Batch(snapshots=True)
     batch.add(Entry((first := a_task()).id, first))
-    batch.add(Entry((second := a_task()).id, event_of(second)))
+    batch.add(Entry((second := a_task(version=2)).id, event_of(second)))
     verbs = [command.words[0] for command in batch.commands]
-    assert verbs == ["EVALSHA"] * 2 + ["PUBLISH"] * 4
+    assert verbs == ["SET", "EVALSHA"] + ["PUBLISH"] * 4
 
 
 async def test_a_retried_task_is_pending_again(cache: Cache) -> None:
@@ -128,7 +131,7 @@ async def test_a_large_task_is_not_known(cache: Cache) -> None:
     await cache.told(task)
     await cache.kept(task)
     assert await cache.fetch(task) is None
-    assert await cache.redis.hstrlen(snapshot_key(task.id), "rest") == 0
+    assert await cache.redis.strlen(snapshot_key(task.id)) < MAX_PART_BYTES
 
 
 async def test_a_task_whose_result_is_large_is_known_no_more(cache: Cache) -> None:
@@ -148,7 +151,7 @@ async def test_a_forgotten_task_stays_forgotten(cache: Cache) -> None:
     await cache.told(task, event_of(task))
     await cache.kept(replace(task, version=8))
     assert await cache.fetch(task) is None
-    assert await cache.redis.hkeys(snapshot_key(task.id)) == [b"version", b"event"]
+    assert await cache.redis.get(snapshot_key(task.id)) == DELETED_VALUE
 
 
 async def test_what_is_forgotten_in_a_batch_is_forgotten_whatever_else_is_in_it(cache: Cache) -> None:
@@ -173,7 +176,7 @@ async def test_what_is_forgotten_in_a_batch_is_forgotten_whatever_else_is_in_it(
 async def test_what_can_still_change_is_soon_forgotten(
     cache: Cache, status: TaskStatus, milliseconds: int
 ) -> None:
-    task = a_task(status=status)
+    task = a_task(version=2, status=status)
     await cache.told(task)
     assert 0 < await cache.lasts_ms(task) <= milliseconds
     assert milliseconds == PASSING_MS or await cache.lasts_ms(task) > PASSING_MS
@@ -201,27 +204,49 @@ async def test_a_deleted_task_is_remembered_as_such_for_as_long_as_a_snapshot_la
     task = a_task(status=TaskStatus.COMPLETED)
     await cache.forgotten(task.id)
     assert await cache.lasts_ms(task) > PASSING_MS
-    assert await cache.redis.hget(snapshot_key(task.id), "version") == str(DELETED).encode()
+    assert await cache.redis.get(snapshot_key(task.id)) == DELETED_VALUE
 
 
 @pytest.mark.parametrize(
-    "rubbish", [{"event": "x", "rest": "y"}, {"event": "{}", "rest": "{}"}, {"event": "null"}]
+    "rubbish", ["", "x", "\n\n", "1\nx\ny", "1\n{}\n{}", "1\nnull\n", "\n\n\n", b"\xff\n\n"]
 )
-async def test_rubbish_in_the_cache_is_a_miss(cache: Cache, rubbish: dict[Any, Any]) -> None:
+async def test_rubbish_in_the_cache_is_a_miss(cache: Cache, rubbish: str | bytes) -> None:
     task = a_task()
-    await cache.redis.hset(snapshot_key(task.id), mapping=rubbish)
+    await cache.redis.set(snapshot_key(task.id), rubbish)
     assert await cache.fetch(task) is None
+
+
+async def test_a_task_s_first_version_changes_nothing_that_is_known(cache: Cache) -> None:
+    first = a_task(version=1, status=TaskStatus.PENDING)
+    newer = replace(first, version=2)
+    for known in (first, newer):
+        await cache.told(known, first)
+        assert await cache.fetch(first) == known
+
+
+async def test_a_first_version_that_is_read_completes_an_event_that_came_before(cache: Cache) -> None:
+    first = a_task(version=1)
+    newer = replace(first, version=2)
+    await cache.told(event_of(newer))
+    await cache.kept(first)
+    assert await cache.fetch(first) == newer
+
+
+async def test_versions_are_compared_as_numbers(cache: Cache) -> None:
+    task = a_task(version=10)
+    await cache.told(task, replace(task, version=9))
+    assert await cache.fetch(task) == task
 
 
 async def test_a_key_of_another_type_is_a_miss_and_spoils_no_other(
     cache: Cache, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoilt, sound = a_task(), a_task()
-    await cache.redis.set(snapshot_key(spoilt.id), "x")
+    await cache.redis.lpush(snapshot_key(spoilt.id), "x")
     await cache.told(sound)
     asked = [asyncio.create_task(cache.fetch(task)) for task in (spoilt, sound)]
     assert [await each for each in asked] == [None, sound]
-    await cache.told(spoilt, replace(sound, version=2))
+    await cache.told(replace(spoilt, version=2), replace(sound, version=2))
     assert await cache.fetch(sound) == replace(sound, version=2)
     assert "Redis refuses what we write" in caplog.text
 

@@ -197,7 +197,7 @@ async def test_a_reader_that_is_behind_when_the_connection_is_lost_hears_so(
         await source.watch(uuid4())  # confirmed after all that came before it
         valkey.kill()
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while source._events.full():  # one more, and all of them give way
+            while len(source._events) == WAITING_EVENTS:  # one more, and all of them give way
                 await asyncio.sleep(0.01)
         assert await upcoming(source) is Hearing.LOST
         valkey.start()

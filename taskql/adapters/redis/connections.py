@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
@@ -78,6 +78,12 @@ async def connect(connection: AbstractConnection) -> None:
     if task.cancelling() > asked_before:
         await connection.disconnect(nowait=True)
         raise asyncio.CancelledError
+
+
+def transport_of(connection: AbstractConnection) -> asyncio.Transport:
+    """What an open connection writes to, and whose protocol reads. redis-py keeps it for itself."""
+    assert connection._writer is not None
+    return cast("asyncio.Transport", connection._writer.transport)
 
 
 def account(error: Exception) -> str:

@@ -1,29 +1,26 @@
 """Commands, many at a time, to the servers in charge of their keys, within one time limit.
 
-Invariant: a reply is never taken for another command's: where not all replies were read, the connection is
-closed.
+Invariant: the replies stand in the order of their commands, whichever servers they went to.
 """
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AskError,
     ClusterDownError,
-    ConnectionError,
-    NoScriptError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TryAgainError,
 )
 
-from taskql.adapters.redis.connections import LIMIT_SECONDS, Connector, Node, connect
+from taskql.adapters.redis.connections import LIMIT_SECONDS, Connector, Node
+from taskql.adapters.redis.pipe import Pipe
 from taskql.adapters.redis.topology import Topologies, Topology
+from taskql.adapters.redis.wire import Words
 from taskql.errors import Unavailable
 
 ELSEWHERE = (AskError, ClusterDownError, TryAgainError, ReadOnlyError)
@@ -34,54 +31,11 @@ class Command(NamedTuple):
     """`key` says which node it goes to."""
 
     key: str
-    words: Sequence[str | bytes | int]
+    words: Words
 
 
 def publication(channel: str, data: bytes) -> Command:
     return Command(channel, ("PUBLISH", channel, data))
-
-
-class Pipe:
-    """One connection to one node, made when it is needed."""
-
-    def __init__(self, connection: AbstractConnection, script: str | None) -> None:
-        self._connection = connection
-        self._script = script
-
-    async def run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """The replies in order, error replies too. Tries again where the connection was cut meanwhile."""
-        if self._connection.is_connected:
-            with suppress(ConnectionError):
-                return await self._exchange(commands)
-        return await self._exchange(commands)
-
-    async def _exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        try:
-            if not self._connection.is_connected:
-                await connect(self._connection)
-                if self._script is not None:
-                    await self._send([("SCRIPT", "LOAD", self._script)])
-            replies = await self._send(commands)
-        except BaseException:
-            await self.close()
-            raise
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            await self.close()  # the next connection brings the script again
-        return replies
-
-    async def _send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        connection = self._connection
-        await connection.send_packed_command(connection.pack_commands(commands))
-        replies: list[Any] = []
-        for _ in commands:
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except ResponseError as error:
-                replies.append(error)
-        return replies
-
-    async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
 
 
 class Nodes:
@@ -110,13 +64,12 @@ class Nodes:
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._try(commands)
-        if again := [at for at, reply in enumerate(replies) if is_misdirected(reply)]:
+        if again := misdirected(replies):
             await self._forget_map()
             for at, reply in zip(again, await self._try([commands[at] for at in again]), strict=True):
                 replies[at] = reply
-        for reply in replies:
-            if is_misdirected(reply):
-                raise reply
+            for at in misdirected(replies):
+                raise replies[at]
         return replies
 
     async def ping(self) -> None:
@@ -172,12 +125,15 @@ class Nodes:
         return self._pipes[node]
 
 
-def is_misdirected(reply: Any) -> bool:
-    """Whether the command was not performed, for what may be a reason of where it went."""
-    return isinstance(reply, BaseException) and (
-        isinstance(reply, ELSEWHERE) or not isinstance(reply, ResponseError)
-    )
+def misdirected(replies: Sequence[Any]) -> list[int]:
+    """Which commands were not performed, for what may be a reason of where they went."""
+    return [
+        at
+        for at, reply in enumerate(replies)
+        if isinstance(reply, BaseException)
+        and (isinstance(reply, ELSEWHERE) or not isinstance(reply, ResponseError))
+    ]
 
 
-def sharded(words: Sequence[Any]) -> Sequence[Any]:
+def sharded(words: Words) -> Words:
     return ("SPUBLISH", *words[1:]) if words[0] == "PUBLISH" else words

@@ -6,8 +6,8 @@ a moment, whoever waits goes without an answer, and so does everybody else until
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable, Iterable
+from itertools import chain, islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 Question = TypeVar("Question", bound=Hashable)
 Answer = TypeVar("Answer")
+Waiting = Iterable[asyncio.Future[Answer | None]]
 
 PATIENCE_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
@@ -40,7 +41,7 @@ class Questions(Generic[Question, Answer]):
         self._what = what
         self._command = command
         self._read = read
-        self._wanted: dict[Question, asyncio.Future[Answer | None]] = {}
+        self._wanted: dict[Question, list[asyncio.Future[Answer | None]]] = {}
         self._wake = asyncio.Event()
         self._shut = False
 
@@ -62,26 +63,24 @@ class Questions(Generic[Question, Answer]):
         """Equal questions that wait share an answer. None where Redis gives none, or not soon."""
         if self._shut:
             return None
-        answer = self._wanted.get(question)
-        if answer is None:
-            answer = self._wanted[question] = asyncio.get_running_loop().create_future()
-            self._wake.set()
-        return await asyncio.shield(answer)
+        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(question, []).append(answer)
+        self._wake.set()
+        return await answer
 
     # ------------------------------------------------------------ the loop
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            questions = list(self._wanted)[:BATCH]
-            answers = [self._wanted.pop(question) for question in questions]
+            asked = {question: self._wanted.pop(question) for question in list(islice(self._wanted, BATCH))}
             if not self._wanted:
                 self._wake.clear()
+            answers = list(chain.from_iterable(asked.values()))
             try:
-                async with self._impatience(answers):
-                    replies = await self._nodes.run([self._command(question) for question in questions])
-                for answer, reply in zip(answers, replies, strict=True):
-                    resolve(answer, self._read(reply))
+                replies = await self._replies(asked, answers)
+                for waiting, reply in zip(asked.values(), replies, strict=True):
+                    resolve(waiting, self._read(reply))
                 self._shut = False
             except OUTAGE as error:
                 await self._stay_away(answers, account(error))
@@ -89,33 +88,31 @@ class Questions(Generic[Question, Answer]):
                 logger.exception("Redis can't be asked for %s", self._what)
                 await self._stay_away(answers, account(error))
             finally:
-                for answer in answers:  # those of a loop that is cancelled, too
-                    resolve(answer, None)
+                resolve(answers, None)  # those of a loop that is cancelled, too
 
-    @asynccontextmanager
-    async def _impatience(self, answers: Iterable[asyncio.Future[Answer | None]]) -> AsyncIterator[None]:
+    async def _replies(self, asked: Iterable[Question], answers: Waiting[Answer]) -> list[Any]:
         """Whoever waits for longer than a moment is sent away, while we go on."""
         timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._send_away, answers)
         try:
-            yield
+            return await self._nodes.run([self._command(question) for question in asked])
         finally:
             timer.cancel()
 
-    def _send_away(self, answers: Iterable[asyncio.Future[Answer | None]]) -> None:
+    def _send_away(self, answers: Waiting[Answer]) -> None:
         """No more answers, neither to these nor to those who have come meanwhile, nor to those to come."""
         self._shut = True
-        for answer in [*answers, *self._wanted.values()]:
-            resolve(answer, None)
+        resolve(chain(answers, *self._wanted.values()), None)
         self._wanted.clear()
         self._wake.clear()
 
-    async def _stay_away(self, answers: Iterable[asyncio.Future[Answer | None]], reason: str) -> None:
+    async def _stay_away(self, answers: Waiting[Answer], reason: str) -> None:
         self._send_away(answers)
         logger.debug("Redis is not asked for %s for %s s (%s)", self._what, PAUSE_SECONDS, reason)
         await asyncio.sleep(PAUSE_SECONDS)
         self._shut = False
 
 
-def resolve(answer: asyncio.Future[Answer | None], value: Answer | None) -> None:
-    if not answer.done():
-        answer.set_result(value)
+def resolve(answers: Waiting[Answer], value: Answer | None) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_result(value)

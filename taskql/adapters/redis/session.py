@@ -5,21 +5,18 @@ a fraction of a second, by a map of the cluster that is read anew.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NoReturn
 from uuid import uuid4
 
 from taskql.adapters.redis.connections import Connector, Node, connect
-from taskql.adapters.redis.pubsub import Confirmed, PubSub
+from taskql.adapters.redis.pubsub import Confirmed, PubSub, Receive
 from taskql.adapters.redis.topology import Topologies, Topology
 
 CANARY_MISSES = 3
 OPENING_SECONDS = 5.0
 """For all connections. Longer than usual: thousands of clients who come at once may keep us from reading."""
-
-Receive = Callable[[bytes, bytes], None]
-"""Takes a channel and what came over it."""
 
 
 class Session:
@@ -30,7 +27,6 @@ class Session:
         self._pubsubs = pubsubs
         prefix = f"taskql:canary:{uuid4()}"
         self.canaries = {topology.name_on(node, prefix): node for node in pubsubs}
-        self._silence = dict.fromkeys(pubsubs, 0)
         self._failed: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
 
     def subscribe(self, channel: str, confirmed: Confirmed) -> None:
@@ -53,33 +49,31 @@ class Session:
 
     def count_silence(self) -> None:
         """Call when the next canaries are sent: a server that misses too many of them fails."""
-        for node, missed in self._silence.items():
-            if missed >= CANARY_MISSES and not self._failed.done():
-                self._failed.set_exception(TimeoutError(f"{missed} canaries in a row did not come back"))
-            self._silence[node] = missed + 1
+        for pubsub in self._pubsubs.values():
+            if pubsub.silence >= CANARY_MISSES and not self._failed.done():
+                missed = f"{pubsub.silence} canaries in a row did not come back"
+                self._failed.set_exception(TimeoutError(missed))
+            pubsub.silence += 1
 
-    async def follow(self, receive: Receive) -> None:
-        """Take what comes, until a connection fails or is silent for too long."""
+    async def follow(self) -> None:
+        """Returns, by raising why, when a connection fails or is silent for too long."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._until_failed())
-                for node, pubsub in self._pubsubs.items():
+                for pubsub in self._pubsubs.values():
                     group.create_task(pubsub.write())
-                    group.create_task(self._listen(node, pubsub, receive))
+                    group.create_task(pubsub.listen())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-
-    async def _listen(self, node: Node, pubsub: PubSub, receive: Receive) -> None:
-        async for channel, data in pubsub.messages():
-            self._silence[node] = 0
-            receive(channel, data)
 
     async def _until_failed(self) -> None:
         await self._failed
 
 
 @asynccontextmanager
-async def open_session(connector: Connector, topologies: Topologies) -> AsyncIterator[Session]:
+async def open_session(
+    connector: Connector, topologies: Topologies, receive: Receive
+) -> AsyncIterator[Session]:
     async with AsyncExitStack() as stack:
         async with asyncio.timeout(OPENING_SECONDS):
             topology = await topologies.read()
@@ -88,5 +82,5 @@ async def open_session(connector: Connector, topologies: Topologies) -> AsyncIte
                 connection = connector.make(node)
                 stack.push_async_callback(connection.disconnect, nowait=True)
                 await connect(connection)
-                pubsubs[node] = PubSub(connection, topology)
+                pubsubs[node] = PubSub(connection, topology, receive)
         yield Session(topology, pubsubs)

@@ -6,20 +6,18 @@ does not take in one bounded try. Watchers find what was lost in PostgreSQL.
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
-
-from redis.exceptions import ResponseError
 
 from taskql.adapters.redis import snapshot
 from taskql.adapters.redis.codec import channel, encode, encode_rest, owner_channel
 from taskql.adapters.redis.connections import LIMIT_SECONDS, OUTAGE, account
 from taskql.adapters.redis.nodes import Command, Nodes, publication
+from taskql.adapters.redis.pipe import errors_in
 from taskql.task import Task, TaskEvent
 from taskql.waiting import wait_for
 
@@ -31,8 +29,7 @@ BATCH_BYTES = 1_048_576
 """A batch ends with the event that reaches this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A piece of news, or what was `read` from PostgreSQL, or the id of a task that is no more."""
 
     task_id: UUID
@@ -48,7 +45,7 @@ class RedisEventSink:
         self._snapshots = snapshots
         # When it is full the oldest entry gives way: newer ones say more.
         self._buffer: deque[Entry] = deque()
-        self._unwritten: Counter[UUID] = Counter()
+        self._unwritten: dict[UUID, int] = {}
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
         self._flushed.set()
@@ -108,16 +105,16 @@ class RedisEventSink:
             self._settle(self._buffer.popleft())
         self._buffer.append(entry)
         if not entry.read:
-            self._unwritten[entry.task_id] += 1
+            self._unwritten[entry.task_id] = self._unwritten.get(entry.task_id, 0) + 1
         self._flushed.clear()
         self._wake.set()
 
     def _settle(self, entry: Entry) -> None:
         """The entry is written, or lost."""
         if not entry.read:
-            self._unwritten[entry.task_id] -= 1
-            if not self._unwritten[entry.task_id]:
-                del self._unwritten[entry.task_id]
+            others = self._unwritten.pop(entry.task_id) - 1
+            if others:
+                self._unwritten[entry.task_id] = others
 
     async def _run(self) -> None:
         while self._buffer or not self._closing:
@@ -159,10 +156,10 @@ class RedisEventSink:
             self._note_refusals(replies)
 
     def _note_refusals(self, replies: Sequence[Any]) -> None:
-        refusal = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
-        if refusal is not None and not self._refused:
-            logger.warning("Redis refuses what we write, for all or part of it: %s", account(refusal))
-        self._refused = refusal is not None
+        refusals = errors_in(replies)
+        if refusals and not self._refused:
+            logger.warning("Redis refuses what we write, for all or part of it: %s", account(refusals[0]))
+        self._refused = bool(refusals)
 
 
 class Batch:
@@ -177,6 +174,7 @@ class Batch:
         self._publications: list[Command] = []
         self._newest: dict[UUID, tuple[TaskEvent, bytes]] = {}
         self._rests: dict[UUID, bytes] = {}
+        self._read: set[UUID] = set()
         self._deleted: set[UUID] = set()
 
     def add(self, entry: Entry) -> None:
@@ -186,24 +184,29 @@ class Batch:
             return
         data = encode(event)
         self.bytes += len(data)
-        if not entry.read:
-            self._publications += [
+        if entry.read:
+            self._read.add(event.id)
+        else:
+            self._publications += (
                 publication(channel(event.id), data),
                 publication(owner_channel(event.owner), data),
-            ]
+            )
         if self._with_snapshots:
             known = self._newest.get(event.id)
             if known is None or known[0].version < event.version:
                 self._newest[event.id] = (event, data)
             if isinstance(event, Task):
-                self._rests[event.id] = encode_rest(event)
-                self.bytes += len(self._rests[event.id])
+                rest = self._rests[event.id] = encode_rest(event)
+                self.bytes += len(rest)
 
     @property
     def commands(self) -> list[Command]:
-        writes = [
-            snapshot.write(event, data, self._rests.get(task_id, b""))
-            for task_id, (event, data) in self._newest.items()
-            if task_id not in self._deleted
-        ]
+        writes = [self._write(task_id) for task_id in self._newest if task_id not in self._deleted]
         return [*writes, *map(snapshot.removal, self._deleted), *self._publications]
+
+    def _write(self, task_id: UUID) -> Command:
+        event, data = self._newest[task_id]
+        rest = self._rests.get(task_id, b"")
+        if event.version == snapshot.FIRST_VERSION and task_id not in self._read:
+            return snapshot.first(event, data, rest)
+        return snapshot.write(event, data, rest)

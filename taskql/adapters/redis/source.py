@@ -6,6 +6,7 @@ says that some are missing. LOST is not said twice without a BACK, which may com
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ class RedisEventSource:
         self._looks = 0
         self._closed = False
         self._session: Session | None = None
-        self._events: asyncio.Queue[TaskEvent | Hearing] = asyncio.Queue(WAITING_EVENTS)
+        self._events: deque[TaskEvent | Hearing] = deque()
+        self._stirred = asyncio.Event()
         self._last: tuple[bytes, bytes] = b"", b""
         self._heard = 0
         self._failures = 0
@@ -103,7 +105,10 @@ class RedisEventSource:
 
     async def events(self) -> AsyncIterator[TaskEvent | Hearing]:
         while True:
-            yield await self._events.get()
+            while self._events:
+                yield self._events.popleft()
+            self._stirred.clear()
+            await self._stirred.wait()
 
     # ------------------------------------------------------------ what is watched
 
@@ -186,14 +191,14 @@ class RedisEventSource:
 
     async def _follow(self) -> None:
         """Connect, subscribe to all that is watched, and pass on what comes, until a connection fails."""
-        async with open_session(self._connector, self._topologies) as self._session:
+        async with open_session(self._connector, self._topologies, self._receive) as self._session:
             self._heard += 1
             for name, subscription in self._watched.items():
                 self._missed |= subscription.late  # one BACK, after the last one, will do for all of them
                 subscription.late = False
                 self._session.subscribe(name, partial(self._confirm, subscription))
             self._session.tell_when_all_is_confirmed(self._resume)
-            await self._session.follow(self._receive)
+            await self._session.follow()
 
     async def _send_canaries(self) -> None:
         loop = asyncio.get_running_loop()
@@ -244,8 +249,8 @@ class RedisEventSource:
 
     def _offer(self, item: TaskEvent | Hearing) -> None:
         """Hand over to `events`; for a reader that falls far behind, one Hearing takes the place of all."""
-        if self._events.full():
-            while not self._events.empty():
-                self._events.get_nowait()
+        if len(self._events) >= WAITING_EVENTS:
+            self._events.clear()
             item = Hearing.LOST if self._lost else Hearing.BACK
-        self._events.put_nowait(item)
+        self._events.append(item)
+        self._stirred.set()
