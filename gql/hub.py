@@ -239,12 +239,12 @@ class Hub:
 
     async def _reconcile(self) -> None:
         """Ask what has become of all that is watched, and hand on what is newer."""
-        watched = [entry.id for entry in self._watched.values() if entry.task is not None]
+        watched = [entry.id for entry in self._watched.values() if entry.newest is not None]
         for ids in chunks(watched, MAX_COMPARED):
             known = {
-                id: entry.task.version
+                id: entry.newest.version
                 for id in ids
-                if (entry := self._watched.get(id)) is not None and entry.task is not None
+                if (entry := self._watched.get(id)) is not None and entry.newest is not None
             }
             found = await self._newer(known)
             for task in found.tasks:

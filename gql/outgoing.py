@@ -6,13 +6,18 @@ newest message waits, and what was added to it. There is a writer task only whil
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from starlette.types import Message, Send
+from starlette.types import Message, Scope, Send
 
+SEND_NOW = "taskql.send_now"
+"""The extension of ASGI by which our server takes a text that need not wait, without more ado."""
 MAX_WAITING = 1_000
 """Things that may wait; then nothing more is read from the client, until it reads."""
+
+SendNow = Callable[[Message], bool]
+"""False where `send` has to see to a message."""
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +25,11 @@ logger = logging.getLogger(__name__)
 class Outgoing:
     """The sending half of one connection."""
 
-    __slots__ = ("_moved_at", "_send", "_waiting", "_writer", "closed")
+    __slots__ = ("_moved_at", "_send", "_send_now", "_waiting", "_writer", "closed")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, send_now: SendNow | None = None) -> None:
         self._send = send
+        self._send_now = send_now
         self._waiting: dict[object, list[Message]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._moved_at = 0.0
@@ -75,7 +81,7 @@ class Outgoing:
 
     def _start(self, message: Message) -> None:
         """Send by running `send` up to where it has to wait; mostly it doesn't."""
-        if self.closed:
+        if self.closed or (self._send_now is not None and self._send_now(message)):
             return
         sending: Coroutine[Any, Any, None] = self._send(message)  # type: ignore[assignment]
         try:
@@ -106,6 +112,12 @@ class Outgoing:
         if not isinstance(error, OSError):
             logger.error("A message could not be sent", exc_info=error)
         self.abandon()
+
+
+def send_now_of(scope: Scope) -> SendNow | None:
+    """How our server takes what need not wait; None elsewhere."""
+    send_now: SendNow | None = scope.get("extensions", {}).get(SEND_NOW, {}).get("send")
+    return send_now
 
 
 class Continued:

@@ -52,7 +52,7 @@ def encode_json(data: object) -> str:
 class Selection:
     """A selection of one document for one caller, ready to be executed for any task."""
 
-    __slots__ = ("__weakref__", "_executor", "_new_executor", "_write", "field")
+    __slots__ = ("__weakref__", "_executor", "_new_executor", "_shows_more", "_write", "field")
 
     def __init__(
         self, field: FieldNode, write: Write | None, new_executor: Callable[[], Executor[Any]]
@@ -61,21 +61,33 @@ class Selection:
         self._write = write
         self._new_executor = new_executor
         self._executor: Executor[Any] | None = None
+        self._shows_more = False
+        """Than what changes, which is all that an event has."""
 
     def text(self, watched: Watched) -> str | asyncio.Future[str]:
         """The result for the newest version, as JSON; a future where a resolver takes its time."""
         text = watched.texts.get(self)
         if text is None:
-            text = watched.texts[self] = self._written(watched.task) or self._execute(watched.task)
+            text = watched.texts[self] = self._written(watched) or self._execute(watched.task)
         return text
 
-    def _written(self, task: object) -> str | None:
-        """By plan, where this task is in its reach."""
+    def _written(self, watched: Watched) -> str | None:
+        """By plan, where this task is in its reach. Most selections show nothing but what changes."""
         if self._write is None:
             return None
+        if not self._shows_more:
+            try:
+                return self._framed(self._write(watched.newest))
+            except AttributeError:
+                self._shows_more = True
+            except Exception:
+                return None
         with suppress(Exception):
-            return f'{{"data":{{"{self.key}":{self._write(task)}}}}}'
+            return self._framed(self._write(watched.task))
         return None
+
+    def _framed(self, value: str) -> str:
+        return f'{{"data":{{"{self.key}":{value}}}}}'
 
     def _execute(self, task: object) -> str | asyncio.Future[str]:
         if self._executor is None:

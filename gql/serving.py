@@ -1,17 +1,19 @@
 """How uvicorn serves our connections: what it is told, and the two protocols with what we need besides.
 
 Both offer the ASGI extension `taskql.abort`, by which a connection is cut that takes nothing more: closing it
-would wait for what it has not taken.
+would wait for what it has not taken. WebSockets offer `taskql.send_now` besides, since `send` costs as much
+as all else that is done for a text.
 """
 
 import socket
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, cast
+from struct import pack
+from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from starlette.types import Message
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode
 from websockets.http11 import Response
@@ -19,7 +21,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gql.errors import ErrorCode
-from gql.marking import MORE_HEADERS
+from gql.http import HttpProtocol, error_body
+from gql.outgoing import SEND_NOW
 from gql.pulse import ABORT, STUCK_SECONDS
 from gql.selection import encode_json
 from taskql.settings import Settings
@@ -30,9 +33,9 @@ SEND_BUFFER_BYTES = 64 * 1024
 WRITE_BUFFER_BYTES = 16 * 1024
 """Of the process, for each socket; beyond, newer states take the place of older ones."""
 
-LINGER_SECONDS = 2
-MAX_HEAD_BYTES = 64 * 1024
-"""Of a request before its body, besides what comes in its first packet."""
+TEXT_AND_LAST = 0x81
+"""How the frame of a text begins that is all in it."""
+
 HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
@@ -41,69 +44,6 @@ HEADERS = [
     ("Cross-Origin-Opener-Policy", "same-origin"),
 ]
 """Of every answer, put together once: no page frames us, embeds what we answer or guesses its type."""
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """HTTP, with a way to cut a stream. Heads are bounded; what is no HTTP is told so in JSON."""
-
-    _in_head = False
-    _head_bytes = 0
-    _turned_away = False
-
-    def data_received(self, data: bytes) -> None:
-        if self._turned_away:
-            return
-        was_in_head = self._in_head
-        super().data_received(data)
-        if was_in_head and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                message = f"The headers are larger than {MAX_HEAD_BYTES} bytes; send less."
-                self._turn_away(431, message, ErrorCode.TOO_LARGE)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
-        self.scope["extensions"] = {ABORT: {"now": self.transport.abort}}
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not before:  # else it becomes a WebSocket
-            more = self.cycle.default_headers = [*self.server_state.default_headers]
-            self.scope["extensions"][MORE_HEADERS] = {"headers": more}
-
-    @property
-    def _unanswered(self) -> RequestResponseCycle | None:
-        """The request that came last, unless it has all of its answer."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        return None if cycle is None or cycle.response_complete else cycle
-
-    def send_400_response(self, msg: str) -> None:
-        self._turn_away(400, msg, ErrorCode.BAD_USER_INPUT)
-
-    def _turn_away(self, status: int, message: str, code: ErrorCode) -> None:
-        """Answer, and let the client go on for a moment: most hear nothing while they send."""
-        self._turned_away = True
-        if cycle := self._unanswered:
-            if self.pipeline or cycle.response_started or not cycle.more_body:
-                self.transport.close()  # another answer is under way, with which ours would be mixed up
-                return
-            cycle.disconnected = True
-            cycle.message_event.set()
-        body = encode_json(error_body(message, code)).encode()
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json; charset=utf-8"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
-        lines += [name + b": " + value for name, value in headers]
-        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
 class Handshake(ServerProtocol):
@@ -173,12 +113,37 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             extensions = self.scope["extensions"]
             assert extensions is not None
             extensions[ABORT] = {"now": self.transport.abort}
+            extensions[SEND_NOW] = {"send": self.send_now}
+
+    def send_now(self, message: Message) -> bool:
+        """Send a text that need not wait; what has to wait, and all else, is for `send`."""
+        transport = self.transport
+        if (
+            message["type"] != "websocket.send"
+            or self.close_sent
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            return False
+        transport.write(whole_frame(message["text"].encode()))
+        return True
 
     def start_keepalive(self) -> None:
         """The handshake is over, and nobody will ask what it said: that would take some KiB a socket."""
         super().start_keepalive()
+        self.request.headers.clear()  # the parser keeps the request
         del self.request, self.response
         self.scope["headers"] = []
+
+
+def whole_frame(data: bytes) -> bytes:
+    """A text as one frame, without compression, which we don't offer."""
+    size = len(data)
+    if size < 126:
+        return bytes((TEXT_AND_LAST, size)) + data
+    if size < 1 << 16:
+        return pack("!BBH", TEXT_AND_LAST, 126, size) + data
+    return pack("!BBQ", TEXT_AND_LAST, 127, size) + data
 
 
 def is_utf_8(pieces: Sequence[bytes]) -> bool:
@@ -187,10 +152,6 @@ def is_utf_8(pieces: Sequence[bytes]) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def error_body(message: str, code: ErrorCode) -> dict[str, Any]:
-    return {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 
 def config_of(app: Any, settings: Settings) -> uvicorn.Config:

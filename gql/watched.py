@@ -44,32 +44,42 @@ class Watcher:
 class Watched:
     """A task that somebody watches.
 
-    `early` is what came before the first snapshot. `heard` says whether its events reach us, and `busy`,
-    where it is set, that this is about to change. `texts` holds what its newest version looks like to whom.
+    `newest` is its newest version, of which an event has only what changes. `early` is what came before the
+    first snapshot. `heard` says whether its events reach us, and `busy`, where it is set, that this is about
+    to change. `texts` holds what its newest version looks like to whom.
     """
 
-    __slots__ = ("busy", "early", "heard", "id", "task", "texts", "watchers")
+    __slots__ = ("_whole", "busy", "early", "heard", "id", "newest", "texts", "watchers")
 
     def __init__(self, task_id: UUID) -> None:
         self.id = task_id
-        self.task: Task | None = None
+        self.newest: TaskEvent | None = None
+        self._whole: Task | None = None
         self.watchers: set[Watcher] = set()
         self.early: list[TaskEvent] = []
         self.heard = False
         self.busy: asyncio.Event | None = None
         self.texts: dict[object, Any] = {}
 
+    @property
+    def task(self) -> Task | None:
+        """Its newest version, whole; put together for who wants more than what changes."""
+        if self.newest is not self._whole:
+            assert self.newest is not None
+            assert self._whole is not None
+            self.newest = self._whole = self._whole.at(self.newest)
+        return self._whole
+
     def takes(self, news: TaskEvent) -> bool:
         """Whether this is newer than all we knew; then it is what we know."""
-        if self.task is not None and news.version <= self.task.version:
+        if self.newest is not None and news.version <= self.newest.version:
             return False
         if isinstance(news, Task):
-            self.task = news
-        elif self.task is not None:
-            self.task = self.task.at(news)
-        else:
+            self._whole = news
+        elif self._whole is None:
             self._keep_early(news)
             return False
+        self.newest = news
         self.texts.clear()
         return True
 
@@ -101,12 +111,12 @@ class Watched:
                 await asyncio.sleep(0)
 
     def _bring_up_to_date(self, watcher: Watcher) -> None:
-        assert self.task is not None
+        assert self.newest is not None
         try:
-            if watcher.version is None or watcher.version < self.task.version:
-                watcher.version = self.task.version
+            if watcher.version is None or watcher.version < self.newest.version:
+                watcher.version = self.newest.version
                 watcher.tell(self)
-            if self.task.status.is_terminal:
+            if self.newest.status.is_terminal:
                 watcher.end(None)
         except Exception as error:
             logger.exception("A watcher could not be told; ending its watch")

@@ -23,7 +23,7 @@ from gql.errors import Unauthenticated
 from gql.execution import Execution
 from gql.hub import Hub
 from gql.live import Live
-from gql.outgoing import Outgoing
+from gql.outgoing import Outgoing, SendNow
 from gql.protocol import CloseCode, message_fault, message_frame, text_frame
 from gql.pulse import HEARTBEAT_SECONDS, STUCK_SECONDS, Pulse
 from gql.rates import too_many_requests
@@ -74,14 +74,19 @@ class Socket:
     )
 
     def __init__(
-        self, parts: Parts, authorization: Sequence[str], send: Send, abort: Callable[[], object]
+        self,
+        parts: Parts,
+        authorization: Sequence[str],
+        send: Send,
+        abort: Callable[[], object],
+        send_now: SendNow | None = None,
     ) -> None:
         self._parts = parts
         self._authorization = authorization
         self._context: Context | None = None
         self._abort = abort
         self._opened_at = self._heard_at = self._beat_at = asyncio.get_running_loop().time()
-        self.outgoing = Outgoing(send)
+        self.outgoing = Outgoing(send, send_now)
         self.operations: dict[str, TaskSubscription | Execution] = {}
 
     async def serve(self, receive: Receive) -> None:

@@ -5,7 +5,7 @@ of its reach: OutOfReach when it is made, anything when it meets such a value; g
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from json import JSONEncoder
 from json.encoder import encode_basestring_ascii as quoted
@@ -46,6 +46,7 @@ Fragments = Mapping[str, FragmentDefinitionNode]
 
 MAX_INT = 2**31 - 1
 MIN_INT = -(2**31)
+NO_OFFSET = timedelta(0)
 
 
 class OutOfReach(Exception):
@@ -236,7 +237,7 @@ def text(value: Any) -> str:
 
 
 def moment(type_: GraphQLScalarType, value: Any) -> str:
-    if type(value) is datetime and value.tzinfo is UTC:
+    if type(value) is datetime and (value.tzinfo is UTC or value.utcoffset() == NO_OFFSET):
         return f'"{value.isoformat("T", "microseconds")[:-6]}Z"'
     return leaf(type_, value)
 

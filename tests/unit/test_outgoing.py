@@ -57,6 +57,29 @@ async def test_client_that_does_not_read_gets_the_newest_of_each_thing_then_what
     assert client.taken == [("a", 0), ("b", 99), "the end of b", ("a", 99)]
 
 
+async def test_what_need_not_wait_is_sent_now_and_the_rest_in_its_turn() -> None:
+    client = Client()
+    now: list[Any] = []
+
+    def send_now(message: Message) -> bool:
+        if client.reads.is_set():
+            now.append(message["text"])
+        return client.reads.is_set()
+
+    outgoing = Outgoing(client.send, send_now)
+    outgoing.put("task", message(1))
+    client.reads.clear()
+    outgoing.put("task", message(2))
+    outgoing.put("task", message(3))
+    client.reads.set()
+    outgoing.put("task", message(4))  # nothing overtakes what is on its way
+    await outgoing.drained()
+    outgoing.put("task", message(5))
+    outgoing.close(message(6))
+    outgoing.put("task", message(7))
+    assert (now, client.taken) == ([1, 5, 6], [2, 4])
+
+
 async def test_what_nobody_wants_any_more_is_not_sent() -> None:
     client = Client()
     outgoing = client.outgoing()

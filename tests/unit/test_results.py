@@ -161,7 +161,7 @@ async def test_all_who_watch_a_task_share_one_reading(api: StubApi) -> None:
     ]
     requests = [selections.read(WATCH, {"id": str(TASK_ID)}, None, context) for context in contexts]
     watched = Watched(TASK_ID)
-    watched.task = api.store.task
+    watched.takes(api.store.task)
     texts = [request.selection.text(watched) for request in requests if request is not None]
     told = {await text for text in texts if isinstance(text, asyncio.Future)}
     assert len(texts) == 1_000

@@ -12,9 +12,10 @@ from gql.context import Context
 from gql.execution import payload
 from gql.selection import Request, Selections, encode_json
 from gql.watched import Watched
+from taskql.adapters.redis.codec import decode, encode
 from taskql.errors import NotFound
 from taskql.lifecycle import AttemptOutcome, TaskStatus
-from taskql.task import Attempt, Failure, Progress, Task
+from taskql.task import EVENT_FIELDS, Attempt, Failure, Progress, Task, TaskEvent
 from tests.unit.stub_api import NOW, STORED, TASK_ID, StubApi, StubHub, viewer
 
 STATES = [
@@ -161,6 +162,40 @@ def test_text_is_made_once_for_a_version() -> None:
     assert selection.text(watched) is first
     assert watched.takes(STATES[1])
     assert selection.text(watched) != first
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_text_of_an_event_is_that_of_the_whole_task(document: str) -> None:
+    selection = Sharing().request(document, operation_of(document)).selection
+    watched = watched_at(STORED)
+    for state in STATES[1:-1]:  # the last one is of another kind
+        assert watched.takes(TaskEvent(**{name: getattr(state, name) for name in EVENT_FIELDS}))
+        assert selection.text(watched) == selection.text(watched_at(state))
+
+
+def test_moments_that_came_over_redis_are_written_by_plan() -> None:
+    document = "subscription ($id: ID!) { taskStatus(id: $id) { updatedAt finishedAt } }"
+    selection = Sharing().request(document).selection
+    watched = watched_at(STORED)
+    assert watched.takes(decode(encode(STATES[2])))
+    assert selection.text(watched) == selection.text(watched_at(STATES[2]))
+
+
+def test_whole_task_is_put_together_for_those_alone_who_show_more_than_what_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sharing = Sharing()
+    changing, titled = (
+        sharing.request(f"subscription ($id: ID!) {{ taskStatus(id: $id) {{ {field} }} }}").selection
+        for field in ("version", "title")
+    )
+    watched = watched_at(STORED)
+    event = TaskEvent(**{name: getattr(STATES[1], name) for name in EVENT_FIELDS})
+    assert watched.takes(event)
+    assert changing.text(watched) == '{"data":{"taskStatus":{"version":2}}}'
+    assert watched.newest is event
+    assert json.loads(str(titled.text(watched))) == {"data": {"taskStatus": {"title": STORED.title}}}
+    assert watched.newest == STATES[1]
 
 
 def test_selection_that_nobody_needs_is_forgotten() -> None:

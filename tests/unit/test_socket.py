@@ -358,7 +358,7 @@ async def test_late_texts_come_in_order_or_not_at_all(order: tuple[int, ...]) ->
     live = Plain(cast(Selection, selection), None, Outgoing(send))
     watched = live.watched = Watched(task_at(1).id)
     for version in (1, 2, 3):
-        watched.task = task_at(version)
+        watched.takes(task_at(version))
         live.tell(watched)
     live.end(None)
     for version in order:
@@ -377,7 +377,7 @@ async def test_late_text_that_fails_ends_the_subscription() -> None:
     selection = SlowSelection()
     live = Plain(cast(Selection, selection), None, Outgoing(send))
     watched = live.watched = Watched(task_at(1).id)
-    watched.task = task_at(1)
+    watched.takes(task_at(1))
     live.tell(watched)
     selection.texts[1].set_exception(RuntimeError("broken"))
     await until(lambda: bool(sent))
