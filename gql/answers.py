@@ -36,9 +36,11 @@ OF_THE_DOCUMENT = {ErrorCode.BAD_USER_INPUT, ErrorCode.FORBIDDEN, ErrorCode.NOT_
 
 Headers = Iterable[tuple[bytes, bytes]]
 NOT_KEPT = [(b"cache-control", b"no-store"), (b"vary", b"Accept, Authorization")]
+CONTENT_TYPES = {kind: kind for kind in MediaType} | {MediaType.EVENT_STREAM: MediaType.JSON}
+"""Whoever wants an event stream and gets an answer is given it in JSON."""
 HEADERS = {
-    kind: [(b"content-type", f"{kind}; charset=utf-8".encode()), *NOT_KEPT]
-    for kind in (MediaType.JSON, MediaType.GRAPHQL)
+    kind: [(b"content-type", f"{written}; charset=utf-8".encode()), *NOT_KEPT]
+    for kind, written in CONTENT_TYPES.items()
 }
 
 
@@ -54,7 +56,7 @@ class Answer:
         self.body = (content if isinstance(content, str) else encode_json(content)).encode()
         self.status = status
         length = (b"content-length", str(len(self.body)).encode())
-        self.headers = [length, *HEADERS.get(kind, HEADERS[MediaType.JSON]), *headers]
+        self.headers = [length, *HEADERS[kind], *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})

@@ -1,7 +1,7 @@
 """What resolvers are given with each request."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from taskql.listing import TaskFilter
 from taskql.ports import DeadLetterStore
 from taskql.service import TaskService
 from taskql.task import JSON, Task
+from taskql.value import value_class
 
 if TYPE_CHECKING:
     from gql.kinds import Kinds
@@ -49,7 +50,7 @@ class Feeds(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Context:
     """Who asks, and the parts that answer. All operations of one WebSocket share it."""
 

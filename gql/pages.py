@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from gql.request import Request as Asked
+
 BUILT = Path(__file__).resolve().parent.parent / "web" / "dist"
 
 MEDIA_TYPES = {
@@ -40,12 +42,12 @@ ASSET_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 """A name holds a hash of the content, so what a browser has once, it may keep."""
 
 
-def is_wanted(request: Request) -> bool:
+def is_wanted(request: Asked) -> bool:
     """Whether a browser asks for a page: not for JSON, and with no query in the address."""
     return (
         request.method in ("GET", "HEAD")
-        and "text/html" in request.headers.get("accept", "")
-        and not request.query_params.get("query")
+        and "text/html" in request.header(b"accept")
+        and not request.parameters.get("query")
     )
 
 

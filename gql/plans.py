@@ -6,8 +6,7 @@ against each other. Whatever is unusual (errors, other fields, other forms of th
 the schema answers it. Nothing is done twice: of what a plan has done, the schema is told the outcome.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +29,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gql.context import Context
 from gql.creation import create_request, payload_of
+from gql.deadlines import Deadlines, OutOfTime
 from gql.documents import MAX_REMEMBERED, MAX_REMEMBERED_CHARS, PreparedOperation
 from gql.errors import timed_out
 from gql.inputs import CreateTaskInput, TaskWorkInput
@@ -82,15 +82,12 @@ class Plan:
     """An operation with one root field, whose one argument is a variable."""
 
     operation: PreparedOperation
+    name: str | None
     type: OperationType
-    field: FieldNode
+    key: str
     variable: str
     resolve: Resolve
     write: Write
-
-    @property
-    def key(self) -> str:
-        return (self.field.alias or self.field.name).value
 
 
 class Plans:
@@ -102,37 +99,36 @@ class Plans:
         assert isinstance(input_type, GraphQLInputObjectType)
         self._read_input = Readers().of(GraphQLNonNull(input_type))
         self._plan = lru_cache(MAX_REMEMBERED)(self._new_plan)
+        self._deadlines = Deadlines(schema.limits.operation_seconds)
         self._fields: Mapping[tuple[OperationType, str], tuple[str, str, Resolve]] = {
             (OperationType.QUERY, "task"): ("id", "ID!", one_task),
             (OperationType.MUTATION, "createTask"): ("input", "CreateTaskInput!", self._create_task),
         }
 
     async def answer(
-        self, asked: Operation, context: Context, allowed: set[OperationType]
+        self, asked: Operation, context: Context, allowed: Collection[OperationType]
     ) -> str | ExecutionResult | None:
         """The answer, as JSON if all went well. None, with nothing done, where the schema has to answer."""
         plan = self._plan(asked.query, asked.name) if len(asked.query) <= MAX_REMEMBERED_CHARS else None
         variables = asked.variables or {}
-        if plan is None or plan.type not in allowed or variables.keys() != {plan.variable}:
+        if plan is None or plan.type not in allowed or len(variables) != 1 or plan.variable not in variables:
             return None
-        cost, limits = plan.operation.cost.of(variables), self._schema.limits
-        if cost > limits.complexity or any(plan.operation.needs.refusals(context.viewer)):
+        cost, most = plan.operation.cost.of(variables), self._schema.limits.complexity
+        if cost > most or any(plan.operation.needs.refusals(context.viewer)):
             return None
-        name = plan.operation.node.name
-        begin_operation(name.value if name else None)
-        limit, once = asyncio.timeout(limits.operation_seconds), Once(context.service)
+        begin_operation(plan.name)
+        once = Once(context.service)
         try:
-            async with limit:
-                data = plan.write(await plan.resolve(variables[plan.variable], context, once))
-        except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
-                about = {"cost": {"requested": cost, "limit": limits.complexity}}
-                return ExecutionResult(None, [timed_out(limits.operation_seconds, plan.type)], about)
+            found = await self._deadlines.within(plan.resolve(variables[plan.variable], context, once))
+            return (
+                f'{{"data":{{"{plan.key}":{plan.write(found)}}},'
+                f'"extensions":{{"cost":{{"requested":{cost},"limit":{most}}}}}}}'
+            )
+        except OutOfTime:
+            about = {"cost": {"requested": cost, "limit": most}}
+            return ExecutionResult(None, [timed_out(self._deadlines.seconds, plan.type)], about)
+        except Exception:
             return await self._by_schema(asked, context, once) if once.began else None
-        return (
-            f'{{"data":{{"{plan.key}":{data}}},'
-            f'"extensions":{{"cost":{{"requested":{cost},"limit":{limits.complexity}}}}}}}'
-        )
 
     async def _by_schema(self, asked: Operation, context: Context, once: Once) -> ExecutionResult:
         """The schema's answer to what has been done already."""
@@ -161,7 +157,8 @@ class Plans:
             write = self._schema.writers.of(root.fields[field.name.value].type, [field], fragments)
         except (GraphQLError, KeyError, OutOfReach):
             return None
-        return Plan(operation, kind, field, variable, resolve, write)
+        name = operation.node.name.value if operation.node.name else None
+        return Plan(operation, name, kind, (field.alias or field.name).value, variable, resolve, write)
 
     async def _create_task(self, sent: JSON, context: Context, once: Once) -> Any:
         kinds = self._schema.kinds

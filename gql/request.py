@@ -6,13 +6,15 @@ JSON; nothing a client sends is ever a 500.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from gql.errors import ErrorCode
 from gql.negotiation import body_fault
+from taskql.value import value_class
 
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 """So much more of one that is too large is read all the same: many clients hear no answer while they send."""
@@ -51,7 +53,51 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-@dataclass(frozen=True, slots=True)
+class Request:
+    """One over HTTP, as far as we read it: Starlette's own makes a dozen objects of each."""
+
+    __slots__ = ("_first", "_receive", "method", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self._receive = receive
+        self._first: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+
+    def header(self, name: bytes) -> str:
+        """The first of that name; empty where there is none."""
+        return self._first[name].decode("latin-1") if name in self._first else ""
+
+    def headers(self, name: bytes) -> list[str]:
+        """All of that name."""
+        if name not in self._first:
+            return []
+        return [sent.decode("latin-1") for each, sent in self.scope["headers"] if each == name]
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """Those of the address; of two with the same name, the last."""
+        return QueryParams(self.scope["query_string"])
+
+    async def body(self, most_bytes: int) -> bytes:
+        """One that can't fill the memory, whatever its headers say. Raises Refused, or ClientDisconnect."""
+        body = bytearray()
+        size, more = 0, True
+        while more and size <= most_bytes + MAX_DISCARDED_BYTES:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk = message.get("body", b"")
+            more = message.get("more_body", False)
+            size += len(chunk)
+            if size <= most_bytes:
+                body += chunk
+        if size > most_bytes:
+            raise too_large(most_bytes)
+        return bytes(body)
+
+
+@value_class()
 class Operation:
     """What a client asks for, whatever has carried it."""
 
@@ -68,11 +114,10 @@ async def read_operation(request: Request, most_bytes: int, with_text: WithText)
             raise Refused(
                 414, "The address is too long; send the operation by POST.", code=ErrorCode.TOO_LARGE
             )
-        return operation_of(with_text(query_fields(request.query_params)))
-    headers = request.headers
-    if fault := body_fault(headers.get("content-type", ""), headers.get("content-encoding", "")):
+        return operation_of(with_text(query_fields(request.parameters)))
+    if fault := body_fault(request.header(b"content-type"), request.header(b"content-encoding")):
         raise Refused(415, fault, headers=READABLE)
-    body = await read_body(request, most_bytes)
+    body = await request.body(most_bytes)
     fields = with_text(body_fields(body))
     operation = operation_of(fields)
     if fault := bulk_fault(fields, body):
@@ -89,21 +134,6 @@ def operation_of(fields: Mapping[str, Any]) -> Operation:
         fields.get("operationName") or None,
         fields.get("extensions"),
     )
-
-
-async def read_body(request: Request, most_bytes: int) -> bytes:
-    """A body that can't fill the memory, whatever its headers say."""
-    body = bytearray()
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= most_bytes:
-            body += chunk
-        elif size > most_bytes + MAX_DISCARDED_BYTES:
-            break
-    if size > most_bytes:
-        raise too_large(most_bytes)
-    return bytes(body)
 
 
 def too_large(most_bytes: int) -> Refused:
@@ -150,7 +180,7 @@ def opened(data: str | bytes) -> int:
 
 def check_depth(data: str | bytes, value: object) -> None:
     """Raise NoJson where lists and objects are nested too deeply; free for all but odd requests."""
-    if opened(data) <= MAX_JSON_DEPTH:
+    if len(data) <= 2 * MAX_JSON_DEPTH or opened(data) <= MAX_JSON_DEPTH:
         return
     level = [value]
     for _ in range(MAX_JSON_DEPTH):
@@ -204,6 +234,8 @@ def bulk_fault(fields: Mapping[str, Any], read_from: str | bytes) -> str | None:
 
     What the fields were read from says enough about all but odd requests.
     """
+    if len(read_from) <= MAX_CONTAINERS:
+        return None
     if len(read_from) <= 2 * MAX_ITEMS and opened(read_from) <= MAX_CONTAINERS:
         return None
     found = 0

@@ -1,6 +1,5 @@
 """The schema: static types, and what the handlers add to them."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from strawberry.types.field import StrawberryField
 
 from gql.context import Info
 from gql.dead_letters import DeadLetter
+from gql.deadlines import Deadlines, OutOfTime
 from gql.documents import Documents, PreparedDocument
 from gql.errors import presented, timed_out
 from gql.kinds import Kinds
@@ -42,6 +42,7 @@ class Schema(strawberry.Schema):
     def __init__(self, kinds: Kinds, limits: Limits, trusted: Mapping[str, str] | None) -> None:
         self.kinds = kinds
         self.limits = limits
+        self._deadlines = Deadlines(limits.operation_seconds)
         super().__init__(
             query=Query,
             mutation=Mutation,
@@ -60,15 +61,11 @@ class Schema(strawberry.Schema):
 
     async def _execute_operation(self, execution_context: ExecutionContext, *how: Any) -> Any:
         """Queries and mutations of every transport come by here; a stream may take its time."""
-        limit = asyncio.timeout(self.limits.operation_seconds)
         try:
-            async with limit:
-                return await super()._execute_operation(execution_context, *how)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        error = timed_out(self.limits.operation_seconds, execution_context.operation_type)
-        return ExecutionResult(None, [error])
+            return await self._deadlines.within(super()._execute_operation(execution_context, *how))
+        except OutOfTime:
+            error = timed_out(self._deadlines.seconds, execution_context.operation_type)
+            return ExecutionResult(None, [error])
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None

@@ -5,10 +5,11 @@ where something that is no GraphQL result becomes an answer.
 """
 
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from graphql import GraphQLError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -25,11 +26,12 @@ from gql.hub import Hub
 from gql.marking import mark, told
 from gql.negotiation import MediaType, accepted
 from gql.origins import Origins
+from gql.outgoing import send_now_of
 from gql.plans import Plans
 from gql.protocol import SUBPROTOCOL, CloseCode
 from gql.pulse import Pulse, abort_of
 from gql.rates import count_request, with_rate
-from gql.request import Operation, Refused, read_operation
+from gql.request import Operation, Refused, Request, read_operation
 from gql.selection import Selections
 from gql.sse import EventStream, TaskStream
 from gql.websocket import NewContext, Parts, Socket
@@ -37,8 +39,8 @@ from taskql.marks import begin_operation
 from taskql.ports import RateLimiter
 
 OPERATION_TYPES = {
-    "GET": {OperationType.QUERY},
-    "POST": {OperationType.QUERY, OperationType.MUTATION},
+    "GET": (OperationType.QUERY,),
+    "POST": (OperationType.QUERY, OperationType.MUTATION),
 }
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class GraphQLView:
         mark(scope)
         send = told(send)
         request = Request(scope, receive)
-        kind = accepted(request.headers.get("accept", ""))
+        kind = accepted(request.header(b"accept"))
         try:
             answer = await self._answer(request, kind)
         except ClientDisconnect:
@@ -103,7 +105,7 @@ class GraphQLView:
             raise Refused(405, "Use POST, or GET for a query.", headers={"Allow": "GET, POST"})
         if kind is None:
             raise Refused(406, f"Accept one of these: {', '.join(MediaType)}.")
-        context = await self._new_context(request.headers.getlist("authorization"))
+        context = await self._new_context(request.headers(b"authorization"))
         if self._rates is not None:
             await count_request(self._rates, context.owner, request.scope)
         limits, documents = self._schema.limits, self._schema.documents
@@ -118,7 +120,7 @@ class GraphQLView:
         return answer_of(found or await self._execute(operation, context, allowed), kind)
 
     async def _execute(
-        self, operation: Operation, context: Context, allowed: set[OperationType]
+        self, operation: Operation, context: Context, allowed: Collection[OperationType]
     ) -> ExecutionResult:
         try:
             return await self._schema.execute(
@@ -134,7 +136,9 @@ class GraphQLView:
         except CannotGetOperationTypeError as error:
             return PreExecutionError(data=None, errors=[unknown_operation(error.operation_name)])
 
-    async def _stream(self, operation: Operation, context: Context, allowed: set[OperationType]) -> ASGIApp:
+    async def _stream(
+        self, operation: Operation, context: Context, allowed: Collection[OperationType]
+    ) -> ASGIApp:
         """A subscription to one task needs nothing but the hub; whatever else it is, the schema streams."""
         wanted = self._parts.selections.read(operation.query, operation.variables, operation.name, context)
         if wanted is not None:
@@ -146,7 +150,7 @@ class GraphQLView:
             context_value=context,
             operation_name=operation.name,
             operation_extensions=operation.extensions,
-            allowed_operation_types=allowed | {OperationType.SUBSCRIPTION},
+            allowed_operation_types=(*allowed, OperationType.SUBSCRIPTION),
         )
         return EventStream(self.streams, results)
 
@@ -169,7 +173,8 @@ class GraphQLView:
             authorization = handshake.headers.getlist("authorization")
             await handshake.accept(SUBPROTOCOL, mark(scope))
             del handshake  # which an open socket would keep for nothing
-            await Socket(self._parts, authorization, send, abort_of(scope)).serve(receive)
+            socket = Socket(self._parts, authorization, send, abort_of(scope), send_now_of(scope))
+            await socket.serve(receive)
         finally:
             self.admission.disconnect(address)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from taskql.queues import TaskPriority
 from taskql.storable import storable
 from taskql.task import Progress
+from taskql.value import value_class
 
 MAX_PROGRESS_MESSAGE_CHARS = 500
 
@@ -32,7 +33,7 @@ class FollowUp:
     ordering_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Host:
     """Who runs an attempt, as far as its context needs them. All may be called from any thread."""
 

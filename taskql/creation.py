@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from taskql.queues import TaskPriority
 from taskql.registry import Registry
 from taskql.storable import UNSTORABLE_TEXT, is_storable, json_size, unstorable
 from taskql.task import JSON, NewTask
+from taskql.value import value_class
 
 MAX_TITLE_CHARS = 255
 MAX_DESCRIPTION_CHARS = 10_000
@@ -25,7 +25,7 @@ MAX_INPUT_BYTES = 256 * 1024
 DEFAULT_KIND = "process"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class CreateRequest:
     """A client's wish for a task.
 

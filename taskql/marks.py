@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from random import getrandbits  # ids, not secrets: the system's generator costs ten times as much
 from typing import Protocol
 from uuid import UUID
+
+from taskql.value import value_class
 
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 """What we take over from a client: printable ASCII without spaces."""
@@ -25,7 +26,7 @@ MAX_OPERATION_CHARS = 64
 UNSAMPLED = "00"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Marks:
     """Whose a line is, as far as it is known; none of it for a process's own."""
 

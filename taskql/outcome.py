@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from taskql.task import JSON, Failure, NewTask
+from taskql.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Succeeded:
     """The handler returned `result`, as JSON, and asked for the tasks in `follow_ups`."""
 

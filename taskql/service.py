@@ -49,10 +49,15 @@ class TaskService:
 
     async def create(self, owner: str, request: CreateRequest) -> Creation:
         """Store one task. Raises InvalidInput, having stored nothing, where the request can't be accepted."""
-        [outcome] = await self.create_many(owner, [request])
-        if isinstance(outcome, InvalidInput):
-            raise outcome
-        return outcome
+        accepted = await self._accepted(owner, request)
+        if isinstance(accepted, InvalidInput):
+            raise accepted
+        if not isinstance(accepted, NewTask):
+            return accepted
+        [creation] = await self._store.create([accepted])
+        if isinstance(creation, Created):
+            tell([creation], self._outbox, self._events)
+        return creation
 
     async def create_many(
         self, owner: str, requests: Sequence[CreateRequest]
@@ -64,7 +69,7 @@ class TaskService:
         wanted = [outcome for outcome in outcomes if isinstance(outcome, NewTask)]
         creations = iter(await self._store.create(wanted) if wanted else ())
         answers = [next(creations) if isinstance(each, NewTask) else each for each in outcomes]
-        tell((answer for answer in answers if isinstance(answer, Created)), self._outbox, self._events)
+        tell([answer for answer in answers if isinstance(answer, Created)], self._outbox, self._events)
         return answers
 
     async def _accepted(self, owner: str, request: CreateRequest) -> NewTask | Creation | InvalidInput:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from taskql.lifecycle import AttemptOutcome, TaskStatus
 from taskql.queues import Queue, TaskPriority, ordering_group, queue_of
+from taskql.value import value_class
 
 JSON = Any
 """What JSON can express: None, bool, int, float (finite), str, list, dict with str keys."""
@@ -33,7 +34,7 @@ class Failure:
     detail: JSON = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Attempt:
     """One execution; `finished_at` and `outcome` are None while it runs."""
 
@@ -52,7 +53,7 @@ class Progress:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class TaskEvent:
     """All that changes in a task's life, at one version, and whose it is. Travels over Redis.
 
@@ -76,7 +77,7 @@ class TaskEvent:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class Task(TaskEvent):
     """A stored task, whole, at one version."""
 
@@ -108,7 +109,7 @@ EVENT_FIELDS = tuple(field.name for field in fields(TaskEvent))
 TASK_FIELDS = tuple(field.name for field in fields(Task))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(kw_only=True)
 class NewTask:
     """A task that a client asks for, checked and ready to be stored.
 
@@ -141,7 +142,7 @@ class NewTask:
         return ordering_group(self.owner, self.ordering_key)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Lease:
     """The right to finish one attempt; whoever holds a stale one cannot write."""
 

@@ -20,7 +20,14 @@ from taskql.ports.leases import (
     Success,
     Unknown,
 )
-from taskql.ports.messages import MAX_POLL_SECONDS, SQS_MAX_BATCH, Message, MessageReceiver, MessageSender
+from taskql.ports.messages import (
+    MAX_POLL_SECONDS,
+    POLLS_OF_A_QUEUE,
+    SQS_MAX_BATCH,
+    Message,
+    MessageReceiver,
+    MessageSender,
+)
 from taskql.ports.rates import Allowance, RateLimiter
 from taskql.ports.requests import (
     Conflict,
@@ -42,6 +49,7 @@ from taskql.ports.upkeep import DeadLetter, DeadLetterStore, DispatchStore, Queu
 
 __all__ = [
     "MAX_POLL_SECONDS",
+    "POLLS_OF_A_QUEUE",
     "SQS_MAX_BATCH",
     "Allowance",
     "Backlog",

@@ -9,9 +9,10 @@ from uuid import UUID
 from taskql.ports.requests import Created, Revived
 from taskql.queues import Queue
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
+from taskql.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Claimed:
     """The attempt is ours until the lease ends. The task was created in the trace of `traceparent`."""
 
@@ -56,7 +57,7 @@ class Unknown:
     """No task has that id: the message is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Completion:
     """A task that is COMPLETED, and those that were stored with its outcome."""
 
@@ -64,7 +65,7 @@ class Completion:
     created: Sequence[Created] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Success:
     """An outcome to be written: what `LeaseStore.complete` is told of an attempt without follow-ups."""
 

@@ -1,19 +1,21 @@
 """The queues: what is sent to them, and what is received."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from taskql.ports.requests import Dispatch
 from taskql.ports.upkeep import DeadLetter
 from taskql.queues import Queue
+from taskql.value import value_class
 
 SQS_MAX_BATCH = 10
 MAX_POLL_SECONDS = 20
+POLLS_OF_A_QUEUE = 2
+"""So many may be open at a time: the next is on its way while the last is answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Message:
     """A received message. `receive_count` is a hint, never the attempt.
 

@@ -12,9 +12,10 @@ from uuid import UUID
 from taskql.listing import Page, PageRequest, TaskFilter
 from taskql.queues import Queue
 from taskql.task import NewTask, Task
+from taskql.value import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Dispatch:
     """A task that wants to be sent: enough to do so, and to tell a stale sending from a new one.
 
@@ -29,7 +30,7 @@ class Dispatch:
     ordering_number: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Created:
     """The task was stored. What may be sent at once is reserved for the process that stored it."""
 
