@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
-from typing import Any, assert_never
+from typing import assert_never
 
 from consumer.call import Call, InLoop, InThread
 from consumer.process import InProcess
@@ -22,7 +22,6 @@ from taskql.outcome import Abandoned, Outcome, Released, Succeeded
 from taskql.policy import Policy
 from taskql.retry import CRASHED, TimedOut, plan_retry
 from taskql.task import Progress, Task
-from taskql.waiting import wait_for
 
 START_UP = timedelta(seconds=30)
 """How long a process may take to start and import its handler before its time limit runs all the same."""
@@ -61,32 +60,32 @@ class Attempt:
         self._follow_ups = follow_ups
         self._resources = resources
         self._policy = policy
-        self._began = asyncio.Event()
-        self._stopped = asyncio.Event()
-        self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_begun = False
+        self._enough: asyncio.Future[None] = self._loop.create_future()
         self._reason: StopReason | None = None
+        self._is_stopped = False
         self._call: Call | None = None
         self._run: asyncio.Task[Outcome] | None = None
 
     def stop(self, reason: StopReason) -> None:
         """End the run early. The first reason counts."""
         self._reason = self._reason or reason
-        self._stopped.set()
-        self._began.set()  # nobody need wait for that any more
-        if not self._stop_asked.done():
-            self._stop_asked.set_result(None)
+        self._is_stopped = True
+        self._end()
 
     async def run(self) -> Outcome:
         """Call the handler within its time limit."""
-        if self._stopped.is_set():  # a thread that has begun could not be stopped
+        if self._is_stopped:  # a thread that has begun could not be stopped
             return self._interrupted()
         self._call = self._chosen_call()
-        self._run = asyncio.create_task(self._outcome(self._call))
+        self._run = self._loop.create_task(self._outcome(self._call))
         await self._ended_or_enough(self._run)
         if self._run.done():
             return self._run_result(self._run)
         outcome = self._interrupted()  # settled now: a stop while it unwinds is no excuse for a time-out
-        self._stopped.set()
+        self._is_stopped = True
         self._run.cancel()
         await asyncio.wait({self._run}, timeout=UNWIND.total_seconds())
         return outcome
@@ -94,15 +93,17 @@ class Attempt:
     async def settled(self) -> None:
         """Wait for what could not be stopped: a thread, or a handler that ignores its cancellation."""
         if self._run is not None and self._call is not None:
-            await asyncio.wait({self._run})
+            if not self._run.done():
+                await asyncio.wait({self._run})
             await self._call.settled()
 
     def _chosen_call(self) -> Call:
         handler, task = self._handler, self._task
         if handler.process or (handler.is_importable and may_crash(task)):
-            return InProcess(handler, task, self._policy, self._report, self._began.set, self._follow_ups)
-        self._began.set()
-        host = Host(self._report, self._stopped.is_set, self._follow_ups.create, self._resources)
+            self._timer = self._loop.call_later(START_UP.total_seconds(), self._begin)
+            return InProcess(handler, task, self._policy, self._report, self._begin, self._follow_ups)
+        self._begin()
+        host = Host(self._report, lambda: self._is_stopped, self._follow_ups.create, self._resources)
         context = TaskContext(task.id, task.attempt, task.kind, task.title, task.description, task.tags, host)
         return (InLoop if handler.is_async else InThread)(handler, task.input, context, self._policy)
 
@@ -116,14 +117,24 @@ class Attempt:
 
     async def _ended_or_enough(self, run: "asyncio.Task[Outcome]") -> None:
         """Return when the run has ended or has to: its time is over, or it is stopped."""
-        if not self._began.is_set():
-            began = asyncio.create_task(wait_for(self._began, START_UP.total_seconds()))
-            either: set[asyncio.Task[Any]] = {run, began}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            began.cancel()
-        limit = self._handler.timeout.total_seconds()
-        ends: set[asyncio.Future[Any]] = {run, self._stop_asked}
-        await asyncio.wait(ends, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        run.add_done_callback(self._end)
+        try:
+            await self._enough
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _begin(self) -> None:
+        """The handler's time begins: once it is called, or should have been by now."""
+        if not self._has_begun and not self._enough.done():
+            self._has_begun = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(self._handler.timeout.total_seconds(), self._end)
+
+    def _end(self, _: object = None) -> None:
+        if not self._enough.done():
+            self._enough.set_result(None)
 
     def _planned(self, error: BaseException) -> Outcome:
         # What a handler says on purpose needs no traceback; what another process raised, that one logged.

@@ -5,8 +5,7 @@ that, the message, the lease or the dispatch row brings the task back.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import assert_never
 
@@ -66,6 +65,7 @@ class Executor:
         self._events = events
         self._outbox = outbox
         self._registry = registry
+        self._kinds = tuple(registry)
         self._recorder = Recorder(leases, events, results, policy.max_row_bytes)
         self._policy = policy
         self._resources = resources
@@ -99,7 +99,7 @@ class Executor:
 
     async def _settle(self, message: Message, heartbeat: Heartbeat) -> None:
         try:
-            claim = await self._leases.claim(decode(message.body), self._registry.keys(), self._lease_for)
+            claim = await self._leases.claim(decode(message.body), self._kinds, self._lease_for)
         except ForeignMessage as error:
             return await self._bury(message, f"FOREIGN_MESSAGE: {error}")
         match claim:
@@ -133,13 +133,18 @@ class Executor:
         reporter = ProgressReporter(self._leases, self._events, lease)
         attempt = self._attempt(task, reporter)
         heartbeat.hold(lease, lost=lambda: attempt.stop(StopReason.LEASE_LOST))
-        with self._running(lease, attempt):
+        self._attempts[lease] = attempt
+        if self._draining:
+            attempt.stop(StopReason.DRAINED)
+        try:
             async with reporter:
                 outcome = await attempt.run()
             created = await self._recorder.record(claimed, outcome, keep_trying=self._lease_for)
             self._let_the_next_go(task)
             tell(created, self._outbox, self._events)
             await self._acknowledge(message)
+        finally:
+            del self._attempts[lease]
         heartbeat.let_go()
         await attempt.settled()
 
@@ -184,13 +189,3 @@ class Executor:
             await self._receiver.hide(message, duration)
         except Unavailable as error:
             log.warning("a message stays invisible until its time-out: %s", error)
-
-    @contextmanager
-    def _running(self, lease: Lease, attempt: Attempt) -> Iterator[None]:
-        self._attempts[lease] = attempt
-        if self._draining:
-            attempt.stop(StopReason.DRAINED)
-        try:
-            yield
-        finally:
-            del self._attempts[lease]

@@ -1,7 +1,8 @@
 """Group commit: calls that come while another is on its way go together, as one.
 
-Invariant: a call that comes alone begins at once. Only those wait that find others at work, and no longer
-than these take; so a busy process makes few large statements, and an idle one is as quick as ever.
+Invariants: a call that comes alone begins at once. Only those wait that find others at work, and no longer
+than these take; so a busy process makes few large statements, and an idle one is as quick as ever. No call
+waits for ever: what can't be worked on any more, because the loop ends, is cancelled.
 """
 
 import asyncio
@@ -16,19 +17,20 @@ Outcome = TypeVar("Outcome")
 class Grouped(Generic[Item, Outcome]):
     """Hands items to `work`, many at a time: it answers with an outcome for each, in order.
 
-    `at_once`: so many groups are worked on at a time, of at most `largest` items. What `work` raises, each
-    call of the group raises; so it should answer with outcomes for what only some items are to blame for.
+    `at_once`: so many groups are worked on at a time, of at most `largest` items. An outcome that is an
+    Exception is raised to its caller alone; what `work` itself raises, each call of the group raises.
     """
 
     def __init__(
         self,
-        work: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome | Exception]]],
         *,
         at_once: int = 1,
         largest: int = 256,
     ) -> None:
         self._work = work
         self._idle = at_once
+        self._is_beginning = False
         self._largest = largest
         self._waiting: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._loops: set[asyncio.Task[None]] = set()
@@ -37,40 +39,55 @@ class Grouped(Generic[Item, Outcome]):
         """The item's outcome, in time."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if self._idle:
-            self._idle -= 1
-            # In no caller's context: a group is everybody's.
-            loop = asyncio.create_task(self._run(), context=Context())
-            self._loops.add(loop)
-            loop.add_done_callback(self._loops.discard)
+        self._begin()
         return future
 
+    def _begin(self) -> None:
+        """A loop for what waits, unless as many as may be are at work, or one is about to take it."""
+        if self._idle and self._waiting and not self._is_beginning:
+            self._idle -= 1
+            self._is_beginning = True
+            # In no caller's context: a group is everybody's.
+            self._loops.add(running := asyncio.create_task(self._run(), context=Context()))
+            running.add_done_callback(self._loops.discard)
+
     async def _run(self) -> None:
+        self._is_beginning = False
         try:
             while self._waiting:
                 group, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
-                await self._perform(group)
+                self._begin()
+                await self._perform([each for each in group if not each[1].done()])
+        except BaseException:
+            for _, future in self._waiting:
+                future.cancel()
+            raise
         finally:
             self._idle += 1
 
     async def _perform(self, group: Sequence[tuple[Item, "asyncio.Future[Outcome]"]]) -> None:
-        wanted = [(item, future) for item, future in group if not future.done()]
-        if not wanted:
+        if not group:
             return
+        outcomes: Sequence[Outcome | Exception]
         try:
-            outcomes = await self._work([item for item, _ in wanted])
-            if len(outcomes) != len(wanted):
-                raise AssertionError(f"{len(outcomes)} outcomes for {len(wanted)} items")
+            outcomes = await self._work([item for item, _ in group])
+            if len(outcomes) != len(group):
+                raise AssertionError(f"{len(outcomes)} outcomes for {len(group)} items")
         except Exception as error:
-            for _, future in wanted:
-                if not future.done():
-                    future.set_exception(error)
-                    future.exception()  # a caller that is cancelled now leaves it behind: nothing to log
+            outcomes = [error] * len(group)
         except BaseException:
-            for _, future in wanted:
+            for _, future in group:
                 future.cancel()
             raise
-        else:
-            for (_, future), outcome in zip(wanted, outcomes, strict=True):
-                if not future.done():
-                    future.set_result(outcome)
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            deliver(outcome, future)
+
+
+def deliver(outcome: Outcome | Exception, future: "asyncio.Future[Outcome]") -> None:
+    if future.done():  # its caller has left
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+        future.exception()  # a caller that is cancelled now leaves it behind: nothing to log
+    else:
+        future.set_result(outcome)

@@ -11,6 +11,7 @@ from taskql.task import JSON
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 UNSTORABLE_TEXT = "holds a NUL character or half of a surrogate pair; remove it"
 UNSTORABLE_NUMBER = "is not a finite number; JSON has no NaN or Infinity"
+COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def is_storable(text: str) -> bool:
@@ -46,4 +47,4 @@ def unstorable(value: JSON, path: tuple[str, ...] = ()) -> Iterator[InputIssue]:
 
 def json_size(value: JSON) -> int:
     """Bytes of the value as compact UTF-8 JSON."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return len(COMPACT.encode(value).encode())

@@ -72,7 +72,8 @@ class Output:
 
     def _dumped(self, checked: Any) -> JSON:
         """A result as JSON. One of several models is that of its own class, or of the nearest base."""
-        name = next((name_of(base) for base in type(checked).__mro__ if name_of(base) in self._members), None)
+        bases = map(name_of, type(checked).__mro__ if self._members else ())
+        name = next((base for base in bases if base in self._members), None)
         adapter = self._adapter if name is None else self._members[name]
         result = adapter.dump_python(checked, mode="json", by_alias=False, warnings="error")
         return result if name is None else {TYPE_NAME: name, **result}

@@ -123,7 +123,7 @@ async def test_one_key_in_groups_of_several_processes_makes_one_task(
 
 @pytest.mark.parametrize("bad", ["\x00", "", "\ud800"], ids=["a NUL", "a check", "a lone surrogate"])
 async def test_a_row_that_the_database_refuses_is_refused_to_its_own_caller(db: Database, bad: str) -> None:
-    with pytest.raises(DBAPIError) as alone:
+    with pytest.raises(tasks_module.REFUSALS) as alone:
         await db.tasks.create([new_task(bad)])
     one, refused, other = await at_once(db, new_task("one"), new_task(bad), new_task("other"))
     assert kinds_of([one, refused, other]) == ["Created", type(alone.value).__name__, "Created"]
@@ -145,6 +145,39 @@ async def test_what_a_broken_group_has_stored_is_not_stored_again(
     answers = await at_once(db, new_task("new"), new_task("old", key="k"), new_task("too"))
     assert kinds_of(answers) == ["Created", "Existing", "Created"]
     assert await db.value("SELECT array_agg(title ORDER BY id) FROM tasks") == ["old", "new", "too"]
+
+
+async def test_whose_task_is_stored_is_told_so_though_the_group_is_broken_off(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the neighbour's key is looked up, PostgreSQL goes away: that must not hide what it has stored."""
+    await db.create("old", key="k")
+
+    async def away(*_: Any) -> Any:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(tasks_module, "_holders", away)
+    answers = await at_once(db, new_task("new"), new_task("old", key="k"), new_task("too"))
+    assert kinds_of(answers) == ["Created", "Unavailable", "Created"]
+    assert await db.value("SELECT array_agg(title ORDER BY id) FROM tasks") == ["old", "new", "too"]
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_repeated_and_a_key_tells_the_truth(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement = tasks_module.CREATE_ALONE
+    create = statement.rows
+
+    async def commit_and_lose(*arguments: Any, **values: Any) -> Any:
+        monkeypatch.setattr(statement, "rows", create)
+        await create(*arguments, **values)
+        raise Unavailable("the connection is gone")
+
+    monkeypatch.setattr(statement, "rows", commit_and_lose)
+    wanted = [new_task("one"), new_task("two", key="k")]
+    assert kinds_of(await at_once(db, *wanted)) == ["Unavailable"] * 2
+    assert await db.value("SELECT array_agg(title ORDER BY id) FROM tasks") == ["one", "two"]
+    assert kinds_of(await at_once(db, wanted[1])) == ["Existing"]
 
 
 async def test_in_one_group_a_key_orders_tasks_as_they_were_asked_for(
@@ -204,3 +237,18 @@ async def test_look_ups_in_one_group_show_each_asker_what_is_theirs(db: Database
     found = await asyncio.gather(*(db.tasks.fetch(owner, [id]) for owner, id in asked))
     mine, yours = {hers.id: hers}, {his.id: his}
     assert found == [mine, {}, mine, {}, yours, yours, {}, mine]
+
+
+async def test_a_row_that_cannot_be_read_fails_its_own_look_up_alone(db: Database) -> None:
+    good, bad = await db.create("good"), await db.create("bad")
+    await db.claim(bad.id)
+    await db.sql(
+        'UPDATE tasks SET attempts = \'[{"of": "a newer version"}]\', version = version + 1 WHERE id = $1',
+        bad.id,
+    )
+    found = await asyncio.gather(
+        *(db.tasks.fetch(OWNER, [id]) for id in (good.id, bad.id, MISSING)), return_exceptions=True
+    )
+    assert found[0] == {good.id: good}
+    assert isinstance(found[1], KeyError)
+    assert found[2] == {}

@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskql.adapters.postgres import (
@@ -110,7 +109,7 @@ async def test_an_item_that_the_database_refuses_takes_no_other_along(db: Databa
 
 
 async def test_a_single_task_that_the_database_refuses_raises(db: Database) -> None:
-    with pytest.raises(DBAPIError):
+    with pytest.raises(module.REFUSALS):
         await db.tasks.create([new_task("")])
 
 

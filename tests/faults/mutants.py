@@ -13,6 +13,8 @@ MUTANT = "TASKQL_FAULTS_MUTANT"
 DISPATCH = "taskql.adapters.postgres.dispatch"
 CLAIMS = "taskql.adapters.postgres.claims"
 LEASES = "taskql.adapters.postgres.leases"
+TASKS = "taskql.adapters.postgres.tasks"
+CREATE = ("CREATE_ALONE", "CREATE_WITHIN")
 
 
 class MutantError(Exception):
@@ -57,9 +59,8 @@ def no_resend(role: str) -> None:
 
 def no_dispatch_row(role: str) -> None:
     """The task alone is stored; what is to be sent is only in the API's memory."""
-    cut(
-        "taskql.adapters.postgres.tasks", "CREATE", "placed USING (id)\n)", "placed USING (id) WHERE false\n)"
-    )
+    for name in CREATE:
+        cut(TASKS, name, "placed USING (id)\n)", "placed USING (id) WHERE false\n)")
 
 
 def acknowledge_before_record(role: str) -> None:
@@ -127,12 +128,11 @@ def no_version_check(role: str) -> None:
 
     async def tell(self: Any, news: Any) -> None:
         if isinstance(news, Task):
-            self.task = news
-        elif self.task is not None:
-            self.task = self.task.at(news)
-        else:
+            self._whole = news
+        elif self._whole is None:
             self._keep_early(news)
             return
+        self.newest = news
         self.texts.clear()
         for watcher in self.watchers:
             watcher.version = None
@@ -171,12 +171,8 @@ def expire_started(role: str) -> None:
 
 def no_idempotency(role: str) -> None:
     """The key of a request is forgotten as its task is stored."""
-    cut(
-        "taskql.adapters.postgres.tasks",
-        "CREATE",
-        "key, hash, trace\n    FROM placed",
-        "NULL, NULL, trace\n    FROM placed",
-    )
+    for name in CREATE:
+        cut(TASKS, name, "key, hash, trace\n    FROM placed", "NULL, NULL, trace\n    FROM placed")
 
 
 def follow_ups_apart(role: str) -> None:

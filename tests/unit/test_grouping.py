@@ -17,20 +17,23 @@ class Work:
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
-        self._gates: list[asyncio.Future[Exception | None]] = []
+        self._gates: list[asyncio.Future[BaseException | None]] = []
         self.askers: list[str] = []
         self.forgets = 0
 
-    async def __call__(self, items: Sequence[int]) -> list[int]:
+    async def __call__(self, items: Sequence[int]) -> list[int | Exception]:
         self.groups.append(list(items))
         self.askers.append(asking.get())
-        gate: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        gate: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         self._gates.append(gate)
         if error := await gate:
             raise error
-        return [2 * item for item in items][self.forgets :]
+        answers: list[int | Exception] = [
+            2 * item if item >= 0 else Unavailable(f"no {item}") for item in items
+        ]
+        return answers[self.forgets :]
 
-    def let_go(self, group: int, error: Exception | None = None) -> None:
+    def let_go(self, group: int, error: BaseException | None = None) -> None:
         self._gates[group].set_result(error)
 
 
@@ -78,12 +81,26 @@ async def test_those_who_come_meanwhile_go_together_in_their_order() -> None:
 
 async def test_those_who_come_in_one_turn_go_together() -> None:
     work = Work()
-    grouped: Grouped[int, int] = Grouped(work)
+    grouped: Grouped[int, int] = Grouped(work, at_once=2)
     calls = [call(grouped, item) for item in (1, 2, 3)]
     await settled()
     assert work.groups == [[1, 2, 3]]
     work.let_go(0)
     assert await asyncio.gather(*calls) == [2, 4, 6]
+
+
+async def test_what_is_too_much_for_one_group_begins_as_another_at_once() -> None:
+    work = Work()
+    grouped: Grouped[int, int] = Grouped(work, at_once=3, largest=2)
+    calls = [call(grouped, item) for item in (1, 2, 3, 4, 5, 6, 7)]
+    await settled()
+    assert work.groups == [[1, 2], [3, 4], [5, 6]]
+    work.let_go(1)
+    await settled()
+    assert work.groups[3:] == [[7]]
+    for group in (0, 2, 3):
+        work.let_go(group)
+    assert await asyncio.gather(*calls) == [2, 4, 6, 8, 10, 12, 14]
 
 
 async def test_a_group_is_no_larger_than_it_may_be() -> None:
@@ -127,6 +144,29 @@ async def test_an_error_reaches_each_call_of_its_group_and_no_other() -> None:
         with pytest.raises(Unavailable):
             await each
     assert await later == 8
+
+
+async def test_an_error_among_the_outcomes_reaches_its_own_call_alone() -> None:
+    work = Work()
+    _, calls = await called(work, 1, 2, -3, 4)
+    work.let_go(0)
+    await settled()
+    work.let_go(1)
+    with pytest.raises(Unavailable, match="no -3"):
+        await calls.pop(2)
+    assert await asyncio.gather(*calls) == [2, 4, 8]
+
+
+async def test_those_who_wait_behind_work_that_is_ended_from_outside_are_ended_too() -> None:
+    work = Work()
+    grouped, calls = await called(work, 1, 2, 3, largest=1)
+    work.let_go(0, asyncio.CancelledError())
+    await asyncio.wait(calls, timeout=5)
+    assert [each.cancelled() for each in calls] == [True] * 3
+    last = call(grouped, 4)
+    await settled()
+    work.let_go(1)
+    assert await last == 8
 
 
 async def test_a_caller_that_leaves_before_its_group_is_left_out() -> None:

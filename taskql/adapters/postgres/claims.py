@@ -14,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from taskql.adapters.postgres.engine import compact_json, connection
-from taskql.adapters.postgres.statement import Statement
+from taskql.adapters.postgres.statement import Statement, hidden
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
     EVENT_SQL,
@@ -64,7 +64,7 @@ MAY_BEGIN = """
 CLAIM = Statement(f"""
 WITH free AS (
     SELECT d.task_id FROM dispatch d
-    WHERE d.task_id = ANY(CAST(:ids AS uuid[])) AND {MAY_BEGIN}
+    WHERE d.task_id = ANY({hidden("ids", "uuid[]")}) AND {MAY_BEGIN}
       AND (SELECT t.kind FROM tasks t WHERE t.id = d.task_id) = ANY(CAST(:kinds AS text[]))
     ORDER BY d.task_id FOR UPDATE OF d
 ), mine AS (

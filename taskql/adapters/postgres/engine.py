@@ -7,12 +7,13 @@ that could hold locks while we wait for anything else.
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
+from pydantic_core import from_json
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -21,6 +22,8 @@ from taskql.errors import Denied, StartupError, Unavailable
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 15.0
 POOL_WAIT_SECONDS = 10.0
+KEPT_PLAN_SECONDS = 10
+"""How long the plan of a `Statement` is kept: one that was made for small tables must not last."""
 FROZEN_SECONDS = 10
 """How long a transaction may stand still: a frozen process must not keep its locks."""
 
@@ -31,6 +34,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
     PoolTimeoutError,
+    InterfaceError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # the connection died in the middle of its protocol
     asyncpg.PostgresConnectionError,
@@ -44,6 +48,7 @@ DENIALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalo
 """How a server says that it does not know the user, the password or the database."""
 PARAMETERS = set(inspect.signature(asyncpg.connect).parameters)
 """What a URL may ask for after its question mark, besides `sslmode`."""
+COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @asynccontextmanager
@@ -63,10 +68,12 @@ async def open_engine(
         pool_use_lifo=True,
         pool_pre_ping=ping_first,
         json_serializer=compact_json,
+        json_deserializer=read_json,
         hide_parameters=True,  # titles and inputs belong into no log
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": STATEMENT_SECONDS,
+            "max_cached_statement_lifetime": KEPT_PLAN_SECONDS,
             "server_settings": {"application_name": APPLICATION},
         },
     )
@@ -79,17 +86,23 @@ async def open_engine(
 @asynccontextmanager
 async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection from the pool. An outage, here or in what is done with it, is raised as Unavailable."""
-    try:
+    with named_outages():
         async with engine.connect() as opened:
             yield opened
+
+
+@contextmanager
+def named_outages() -> Iterator[None]:
+    """What drivers and pools raise while PostgreSQL is away, or lets nobody in, is raised as ours."""
+    try:
+        yield
     except OUTAGES as error:
         raise away(error) from error
-    except InterfaceError as error:
-        raise away(error) from error
-    except DBAPIError as error:
-        if isinstance(driver_error(error), DENIALS):
-            raise Denied(f"PostgreSQL does not let us in: {driver_error(error)}.") from error
-        if error.connection_invalidated or isinstance(driver_error(error), OUTAGES):
+    except (DBAPIError, EmulatedDBAPIException) as error:
+        cause = driver_error(error)
+        if isinstance(cause, DENIALS):
+            raise Denied(f"PostgreSQL does not let us in: {cause}.") from error
+        if isinstance(cause, OUTAGES) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise away(error) from error
         raise
 
@@ -115,9 +128,10 @@ async def is_reachable(engine: AsyncEngine) -> bool:
     return True
 
 
-def driver_error(error: DBAPIError) -> BaseException | None:
-    """asyncpg's own exception below SQLAlchemy's two layers."""
-    return error.orig.__cause__ if error.orig is not None else None
+def driver_error(error: DBAPIError | EmulatedDBAPIException) -> BaseException | None:
+    """asyncpg's own exception below SQLAlchemy's two layers, or below the lower one alone."""
+    emulated = error.orig if isinstance(error, DBAPIError) else error
+    return emulated.__cause__ if emulated is not None else None
 
 
 def away(error: BaseException) -> Unavailable:
@@ -144,4 +158,12 @@ def asyncpg_url(database_url: str) -> URL:
 
 
 def compact_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return COMPACT.encode(value)
+
+
+def read_json(text: str) -> object:
+    """pydantic's reader is the quicker one, but does not go as deep as Python's."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return json.loads(text)

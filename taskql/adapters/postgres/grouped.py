@@ -6,23 +6,23 @@ Invariant: to whoever asks, it is as if they had asked alone.
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import Integer, column, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskql.adapters.postgres.engine import connection
-from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from
+from taskql.adapters.postgres.statement import Statement, hidden
+from taskql.adapters.postgres.tables import TASK_SQL, Row, task_from
 from taskql.adapters.postgres.tasks import PostgresTasks
+from taskql.errors import Unavailable
 from taskql.grouping import Grouped
 from taskql.ports import Creation, NotStored
 from taskql.task import NewTask, Task
 
 # OFFSET makes it look up each row; a plain join it may perform by reading the whole table.
-FETCH = text(f"""
+FETCH = Statement(f"""
 SELECT wanted.place, {TASK_SQL}
-FROM unnest(CAST(:ids AS uuid[]), CAST(:owners AS text[])) WITH ORDINALITY AS wanted(id, owner, place)
+FROM unnest({hidden("ids", "uuid[]")}, CAST(:owners AS text[])) WITH ORDINALITY AS wanted(id, owner, place)
 CROSS JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = wanted.id OFFSET 0) t
 WHERE wanted.owner IS NULL OR t.owner = wanted.owner
-""").columns(column("place", Integer), *TASK_COLUMNS)
+""")
 
 AT_ONCE = 2
 """So that one connection that hangs holds up no more than the group which it serves."""
@@ -39,7 +39,7 @@ class GroupedTasks(PostgresTasks):
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine)
         self._creations: Grouped[NewTask, Creation] = Grouped(
-            super().create, at_once=AT_ONCE, largest=LARGEST
+            self._create_group, at_once=AT_ONCE, largest=LARGEST
         )
         self._look_ups: Grouped[Wanted, Task | None] = Grouped(
             self._look_up, at_once=AT_ONCE, largest=LARGEST
@@ -47,12 +47,7 @@ class GroupedTasks(PostgresTasks):
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         """Several at once are one transaction of their own."""
-        if len(tasks) != 1:
-            return await super().create(tasks)
-        creation = await self._creations(tasks[0])
-        if isinstance(creation, NotStored):
-            raise creation.error  # as it is for one that came alone
-        return [creation]
+        return await super().create(tasks) if len(tasks) != 1 else [await self._creations(tasks[0])]
 
     async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         if len(ids) != 1:
@@ -61,11 +56,28 @@ class GroupedTasks(PostgresTasks):
         task = await self._look_ups((owner, id))
         return {} if task is None else {id: task}
 
-    async def _look_up(self, wanted: Sequence[Wanted]) -> list[Task | None]:
+    async def _create_group(self, tasks: Sequence[NewTask]) -> list[Creation | Exception]:
+        """An outage is told to those of whose tasks nothing is known; by asking again they find out."""
+        creations: dict[int, Creation] = {}
+        try:
+            await self._create_all(tasks, creations)
+        except Unavailable as error:
+            creations = dict.fromkeys(range(len(tasks)), NotStored(error)) | creations
+        outcomes = [creations[index] for index in range(len(tasks))]
+        return [each.error if isinstance(each, NotStored) else each for each in outcomes]
+
+    async def _look_up(self, wanted: Sequence[Wanted]) -> list[Task | Exception | None]:
         distinct = list(dict.fromkeys(wanted))  # many may ask for one
-        values = {"ids": [id for _, id in distinct], "owners": [owner for owner, _ in distinct]}
-        found: dict[Wanted, Task] = {}
-        async with connection(self._engine) as opened:
-            for row in (await opened.execute(FETCH, values)).mappings():
-                found[distinct[row["place"] - 1]] = task_from(row)
+        rows = await FETCH.rows(
+            self._engine, ids=[id for _, id in distinct], owners=[owner for owner, _ in distinct]
+        )
+        found = {distinct[row["place"] - 1]: read(row) for row in rows}
         return [found.get(each) for each in wanted]
+
+
+def read(row: Row) -> Task | Exception:
+    """A row that can't be read, a newer version's perhaps, is its asker's trouble alone."""
+    try:
+        return task_from(row)
+    except Exception as error:
+        return error

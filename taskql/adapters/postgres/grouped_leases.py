@@ -1,7 +1,6 @@
 """A worker's claims and successes, by group commit: those that come together go to PostgreSQL together."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from uuid import UUID
@@ -10,6 +9,7 @@ from taskql.grouping import Grouped
 from taskql.ports import BatchLeaseStore, Claim, Completion, LeaseStore, Revived, Success
 from taskql.queues import Queue
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, TaskEvent
+from taskql.value import value_class
 
 AT_ONCE = 2
 """So many statements of each sort are under way: one that waits for a lock does not hold up everything."""
@@ -18,7 +18,7 @@ LARGEST = 100
 """Few enough that their results, of 64 KiB at most each, make no statement that takes long."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class()
 class Wanted:
     """A claim that is asked for."""
 
@@ -32,24 +32,20 @@ class GroupedLeases(LeaseStore):
 
     def __init__(self, leases: BatchLeaseStore) -> None:
         self._leases = leases
-        self._claims = Grouped(self._claim, at_once=AT_ONCE, largest=LARGEST)
-        self._successes = Grouped(leases.complete_many, at_once=AT_ONCE, largest=LARGEST)
+        self._claims: Grouped[Wanted, Claim] = Grouped(self._claim, at_once=AT_ONCE, largest=LARGEST)
+        self._successes: Grouped[Success, Completion] = Grouped(
+            leases.complete_many, at_once=AT_ONCE, largest=LARGEST
+        )
 
     async def claim(self, task_id: UUID, kinds: Collection[str], lease_for: timedelta) -> Claim:
-        found = await self._claims(Wanted(task_id, tuple(kinds), lease_for))
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return await self._claims(Wanted(task_id, tuple(kinds), lease_for))
 
     async def complete(
         self, lease: Lease, result: JSON, location: str | None = None, follow_ups: Sequence[NewTask] = ()
     ) -> Completion:
         if follow_ups:  # they take a transaction of their own
             return await self._leases.complete(lease, result, location, follow_ups)
-        outcome = await self._successes(Success(lease, result, location))
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return await self._successes(Success(lease, result, location))
 
     async def _claim(self, wanted: Sequence[Wanted]) -> list[Claim | Exception]:
         """One statement for those of the same worker, which are all of them in practice."""

@@ -9,22 +9,22 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.sql.selectable import TextualSelect
 
 from taskql.adapters.postgres.batches import each_for_itself
 from taskql.adapters.postgres.claims import LETTER, claim, reason
 from taskql.adapters.postgres.engine import compact_json, connection, transaction
 from taskql.adapters.postgres.revival import revive
-from taskql.adapters.postgres.statement import Statement
+from taskql.adapters.postgres.statement import Statement, hidden
 from taskql.adapters.postgres.tables import (
     EVENT_COLUMNS,
     EVENT_SQL,
+    Row,
     event_from,
     failure_json,
     task_from,
+    values,
 )
 from taskql.adapters.postgres.tasks import due, insert
 from taskql.errors import LeaseLost
@@ -37,7 +37,7 @@ from taskql.ports import (
 )
 from taskql.queues import Queue
 from taskql.storable import storable
-from taskql.task import JSON, Failure, Lease, NewTask, Progress, TaskEvent
+from taskql.task import EVENT_FIELDS, JSON, Failure, Lease, NewTask, Progress, TaskEvent
 
 HELD = """
     WHERE d.task_id = :id AND d.attempt = :attempt AND d.lease_expires_at IS NOT NULL
@@ -49,8 +49,12 @@ CLOSE_ATTEMPT = """
         'failure', CAST(:failure AS jsonb) - 'detail'))
 """
 
-EXTEND = text(f"""
-UPDATE dispatch d SET lease_expires_at = clock_timestamp() + :lease_for {HELD} RETURNING d.task_id
+WRITTEN = tuple(name for name in EVENT_FIELDS if name != "result")
+"""What a completion returns: its result has just been given, and may be large."""
+
+EXTEND = Statement(f"""
+UPDATE dispatch d SET lease_expires_at = clock_timestamp() + CAST(:lease_for AS interval) {HELD}
+RETURNING d.task_id
 """)
 
 STILL_HELD = text("""
@@ -60,12 +64,12 @@ JOIN unnest(CAST(:ids AS uuid[]), CAST(:attempts AS integer[])) AS lease(task_id
 WHERE d.lease_expires_at IS NOT NULL
 """)
 
-PROGRESS = text(f"""
+PROGRESS = Statement(f"""
 UPDATE tasks t
 SET progress = CAST(:progress AS jsonb), version = t.version + 1, updated_at = clock_timestamp()
 WHERE t.id = :id AND t.attempt = :attempt AND t.status = 'PROCESSING'
 RETURNING {EVENT_SQL}
-""").columns(*EVENT_COLUMNS)
+""")
 
 COMPLETE = text(f"""
 WITH mine AS (DELETE FROM dispatch d {HELD} RETURNING d.task_id, clock_timestamp() AS at)
@@ -79,11 +83,11 @@ RETURNING {EVENT_SQL}
 # The same for many; rows are locked in the order of their ids, so that two such can't deadlock.
 COMPLETE_MANY = Statement(f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS integer[]), CAST(:results AS json[]),
+    SELECT * FROM unnest({hidden("ids", "uuid[]")}, CAST(:attempts AS integer[]), CAST(:results AS json[]),
                          CAST(:locations AS text[])) AS given(task_id, attempt, result, location)
 ), held AS (
     SELECT d.task_id FROM dispatch d JOIN given ON d.task_id = given.task_id
-    WHERE d.task_id = ANY(CAST(:ids AS uuid[])) AND d.attempt = given.attempt
+    WHERE d.task_id = ANY({hidden("ids", "uuid[]")}) AND d.attempt = given.attempt
       AND d.lease_expires_at IS NOT NULL
     ORDER BY d.task_id FOR UPDATE OF d
 ), mine AS (
@@ -97,10 +101,10 @@ SET status = 'COMPLETED', outcome = 'COMPLETED', version = t.version + 1, result
         'finished_at', mine.at, 'outcome', 'COMPLETED', 'failure', NULL))
 FROM mine JOIN given ON given.task_id = mine.task_id AND given.attempt = mine.attempt
 WHERE t.id = mine.task_id
-RETURNING {EVENT_SQL}, given.attempt AS fence
+RETURNING {", ".join(f"t.{name}" for name in WRITTEN)}, given.attempt AS fence
 """)
 
-FAIL = text(f"""
+FAIL = Statement(f"""
 WITH mine AS (DELETE FROM dispatch d {HELD} RETURNING d.task_id, d.queue, clock_timestamp() AS at),
 {LETTER}
 UPDATE tasks t
@@ -108,14 +112,14 @@ SET status = 'FAILED', outcome = 'FAILED', version = t.version + 1, failure = CA
     updated_at = mine.at, finished_at = mine.at, {CLOSE_ATTEMPT}
 FROM mine WHERE t.id = mine.task_id
 RETURNING {EVENT_SQL}
-""").columns(*EVENT_COLUMNS)
+""")
 
 # A release gives its attempt back by raising max_attempts: attempt itself never falls.
-BACK_TO_PENDING = text(f"""
+BACK_TO_PENDING = Statement(f"""
 WITH mine AS (
     UPDATE dispatch d
     SET lease_expires_at = NULL, sent_at = NULL, reserved_until = NULL,
-        available_at = clock_timestamp() + :delay
+        available_at = clock_timestamp() + CAST(:delay AS interval), returned_at = clock_timestamp()
     {HELD}
     RETURNING d.task_id, clock_timestamp() AS at
 )
@@ -124,7 +128,7 @@ SET status = 'PENDING', version = t.version + 1, max_attempts = t.max_attempts +
     updated_at = mine.at, {CLOSE_ATTEMPT}
 FROM mine WHERE t.id = mine.task_id
 RETURNING {EVENT_SQL}
-""").columns(*EVENT_COLUMNS)
+""")
 
 REDRIVE = revive("t.id = :id AND t.attempt = :attempt AND t.status = 'FAILED'")
 
@@ -255,19 +259,23 @@ class PostgresLeases:
             results=[compact_json(each.result) for each in successes],
             locations=[each.location for each in successes],
         )
-        done = {Lease(row["id"], row["fence"]): Completion(event_from(row)) for row in rows}
+        done = {Lease(row["id"], row["fence"]): row for row in rows}
         # Of a lease that is named twice, one outcome is recorded, and one caller told so.
-        return [done.pop(each.lease) if each.lease in done else _lost(each.lease) for each in successes]
+        return [_completion(each, done.pop(each.lease, None)) for each in successes]
 
-    async def _fenced(self, statement: TextClause | TextualSelect, lease: Lease, **values: Any) -> RowMapping:
+    async def _fenced(self, statement: Statement, lease: Lease, **values: Any) -> Row:
         """The row that a transition returns. Raises LeaseLost if it changed nothing."""
-        async with connection(self._engine) as opened:
-            found = await opened.execute(statement, {"id": lease.task_id, "attempt": lease.attempt, **values})
-            row = found.mappings().one_or_none()
-        return _held(row, lease)
+        rows = await statement.rows(self._engine, id=lease.task_id, attempt=lease.attempt, **values)
+        return _held(rows[0] if rows else None, lease)
 
 
-def _held(row: RowMapping | None, lease: Lease) -> RowMapping:
+def _completion(success: Success, row: Row | None) -> Completion | LeaseLost:
+    if row is None:
+        return _lost(success.lease)
+    return Completion(TaskEvent(result=success.result, **values(row, WRITTEN)))
+
+
+def _held(row: Row | None, lease: Lease) -> Row:
     if row is None:
         raise _lost(lease)
     return row

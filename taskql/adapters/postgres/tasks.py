@@ -1,10 +1,12 @@
 """What clients ask of PostgreSQL: `owner` stands in the WHERE of every request."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import (
     Select,
     Uuid,
@@ -17,10 +19,12 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from taskql.adapters.postgres.changes import CREATED_SINCE, TOUCHED_SINCE
 from taskql.adapters.postgres.engine import APPLICATION, compact_json, connection
 from taskql.adapters.postgres.filters import is_one_of, owned_by
 from taskql.adapters.postgres.ordering import place, take_places
-from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, task_from, tasks, timestamp
+from taskql.adapters.postgres.statement import Statement, hidden
+from taskql.adapters.postgres.tables import TASK_COLUMNS, TASK_SQL, Row, task_from, tasks, timestamp
 from taskql.ports import Conflict, Created, Creation, Dispatch, Existing, Newer, NotStored
 from taskql.task import NewTask, Task
 
@@ -36,13 +40,13 @@ RESERVED_UNTIL = "now() + interval '5 seconds'"
 
 # Rows are inserted in the order of their keys, so that two batches with keys in common can't deadlock; ids
 # are made in the order of the items, so that they sort as the client gave them.
-CREATE = text(f"""
+CREATE = f"""
 WITH items AS MATERIALIZED (
     SELECT item, coalesce(given_id, uuidv7()) AS id, owner, kind, title, description, input, max_attempts,
            priority, ordering_key, ordering_group, queue,
            ARRAY(SELECT jsonb_array_elements_text(tags)) AS tags, run_at, expires_at, key, hash, trace
     FROM unnest(
-        CAST(:owners AS text[]), CAST(:kinds AS text[]), CAST(:titles AS text[]),
+        {hidden("owners", "text[]")}, CAST(:kinds AS text[]), CAST(:titles AS text[]),
         CAST(:descriptions AS text[]), CAST(:inputs AS json[]), CAST(:max_attempts AS integer[]),
         CAST(:priorities AS text[]), CAST(:ordering_keys AS text[]), CAST(:ordering_groups AS text[]),
         CAST(:queues AS text[]), CAST(:tags AS jsonb[]), CAST(:run_ats AS timestamptz[]),
@@ -74,7 +78,12 @@ WITH items AS MATERIALIZED (
     FROM stored AS t JOIN placed USING (id)
 )
 SELECT t.*, items.item, {IS_DUE} AS is_due FROM stored AS t JOIN items USING (id)
-""").columns(*TASK_COLUMNS, column("item"), column("is_due"))
+"""
+CREATE_ALONE = Statement(CREATE)
+CREATE_WITHIN = text(CREATE).columns(*TASK_COLUMNS, column("item"), column("is_due"))
+"""The same, as a part of a transaction."""
+
+REFUSALS = (DBAPIError, asyncpg.PostgresError)
 
 # OFFSET makes it look up each row; a plain join it may perform by reading the whole table.
 NEWER = text(f"""
@@ -84,10 +93,11 @@ LEFT JOIN LATERAL (SELECT * FROM tasks WHERE tasks.id = known.id OFFSET 0) t ON 
 WHERE t.id IS NULL OR t.version > known.version
 """).columns(column("known_id", Uuid), *TASK_COLUMNS)
 
-# Each half has an index of its own: no index names `updated_at`, but a finished task last changed at its end.
+# Each part has an index of its own: no index names `updated_at`, but a finished task last changed at its end.
 CHANGED_SINCE = text(f"""
-SELECT {TASK_SQL} FROM tasks t
-WHERE t.owner = :owner AND t.outcome IS NULL AND t.updated_at > :moment
+SELECT {TASK_SQL} FROM tasks t WHERE {CREATED_SINCE}
+UNION ALL
+SELECT {TASK_SQL} FROM tasks t WHERE {TOUCHED_SINCE}
 UNION ALL
 SELECT {TASK_SQL} FROM tasks t
 WHERE t.owner = :owner AND t.finished_at > :moment
@@ -110,16 +120,20 @@ class PostgresTasks:
 
     async def create(self, tasks: Sequence[NewTask]) -> list[Creation]:
         creations: dict[int, Creation] = {}
+        await self._create_all(tasks, creations)
+        return [creations[index] for index in range(len(tasks))]
+
+    async def _create_all(self, tasks: Sequence[NewTask], creations: dict[int, Creation]) -> None:
+        """Fills in what becomes of each task, by its place: all that is known, where it is broken off."""
         try:
             await self._create(tasks, creations)
-        except DBAPIError as error:
+        except REFUSALS as error:
             if len(tasks) == 1:
                 raise
             log.warning("a batch of %d tasks was refused (%s): one by one", len(tasks), type(error).__name__)
             for index in range(len(tasks)):
                 if index not in creations:  # what is stored by now is not stored again
                     creations[index] = await self._create_alone(tasks[index])
-        return [creations[index] for index in range(len(tasks))]
 
     async def repeated(self, task: NewTask) -> Existing | Conflict | None:
         async with connection(self._engine) as opened:
@@ -129,22 +143,23 @@ class PostgresTasks:
         creations: dict[int, Creation] = {}
         try:
             await self._create([task], creations)
-        except DBAPIError as error:
+        except REFUSALS as error:
             return NotStored(error)
         return creations[0]
 
     async def _create(self, tasks: Sequence[NewTask], creations: dict[int, Creation]) -> None:
-        """Fills in what becomes of each task, by its place."""
-        async with connection(self._engine) as opened:
-            # A holder of a key can be deleted between the insert and the look-up: then the key is free again.
-            while missing := [index for index in range(len(tasks)) if index not in creations]:
-                wanted = [tasks[index] for index in missing]
-                stored = await insert(opened, wanted)
-                creations.update({missing[place]: creation for place, creation in stored.items()})
-                holders = {} if len(stored) == len(wanted) else await _holders(opened, wanted)
-                for place, index in enumerate(missing):
-                    if place not in stored and (creation := _repeated(wanted[place], holders)):
-                        creations[index] = creation
+        # A holder of a key can be deleted between the insert and the look-up: then the key is free again.
+        while missing := [index for index in range(len(tasks)) if index not in creations]:
+            wanted = [tasks[index] for index in missing]
+            stored = created(await CREATE_ALONE.rows(self._engine, **columns_of(wanted)))
+            creations.update({missing[number]: creation for number, creation in stored.items()})
+            if len(stored) == len(wanted):
+                return
+            async with connection(self._engine) as opened:
+                holders = await _holders(opened, wanted)
+            for number, index in enumerate(missing):
+                if number not in stored and (creation := _repeated(wanted[number], holders)):
+                    creations[index] = creation
 
     async def fetch(self, owner: str | None, ids: Collection[UUID]) -> dict[UUID, Task]:
         query = select(*TASK_COLUMNS).where(*owned_by(owner), is_one_of(ids))
@@ -180,36 +195,41 @@ class PostgresTasks:
 
 async def insert(opened: AsyncConnection, new: Sequence[NewTask]) -> dict[int, Created]:
     """Store what meets no idempotency key; the creations by their place in `new`."""
-    rows = await opened.execute(
-        CREATE,
-        {
-            "owners": [task.owner for task in new],
-            "kinds": [task.kind for task in new],
-            "titles": [task.title for task in new],
-            "descriptions": [task.description for task in new],
-            "inputs": [compact_json(task.input) for task in new],
-            "max_attempts": [task.max_attempts for task in new],
-            "priorities": [task.priority.value for task in new],
-            "ordering_keys": [task.ordering_key for task in new],
-            "ordering_groups": [task.ordering_group for task in new],
-            "queues": [task.queue.value for task in new],
-            "tags": [compact_json(list(task.tags)) for task in new],
-            "run_ats": [task.run_at for task in new],
-            "expires_ats": [task.expires_at for task in new],
-            "keys": [task.idempotency_key for task in new],
-            "hashes": [task.request_hash for task in new],
-            "ids": [task.id for task in new],
-            "traces": [trace_context(task) for task in new],
-        },
-    )
-    return {row["item"] - 1: Created(task := task_from(row), due(task, row)) for row in rows.mappings()}
+    return created((await opened.execute(CREATE_WITHIN, columns_of(new))).mappings())
+
+
+def columns_of(new: Sequence[NewTask]) -> dict[str, list[Any]]:
+    """The values of `CREATE`."""
+    return {
+        "owners": [task.owner for task in new],
+        "kinds": [task.kind for task in new],
+        "titles": [task.title for task in new],
+        "descriptions": [task.description for task in new],
+        "inputs": [compact_json(task.input) for task in new],
+        "max_attempts": [task.max_attempts for task in new],
+        "priorities": [task.priority.value for task in new],
+        "ordering_keys": [task.ordering_key for task in new],
+        "ordering_groups": [task.ordering_group for task in new],
+        "queues": [task.queue.value for task in new],
+        "tags": [compact_json(task.tags) for task in new],
+        "run_ats": [task.run_at for task in new],
+        "expires_ats": [task.expires_at for task in new],
+        "keys": [task.idempotency_key for task in new],
+        "hashes": [task.request_hash for task in new],
+        "ids": [task.id for task in new],
+        "traces": [trace_context(task) for task in new],
+    }
+
+
+def created(rows: Iterable[Row]) -> dict[int, Created]:
+    return {row["item"] - 1: Created(task := task_from(row), due(task, row)) for row in rows}
 
 
 def trace_context(task: NewTask) -> str | None:
     return None if task.traceparent is None else compact_json({"traceparent": task.traceparent})
 
 
-def due(task: Task, row: RowMapping) -> Dispatch | None:
+def due(task: Task, row: Row) -> Dispatch | None:
     """What to send of a task that has just been stored or revived."""
     return Dispatch(task.id, task.queue, task.attempt) if row["is_due"] else None
 
