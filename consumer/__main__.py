@@ -9,6 +9,7 @@ import sys
 
 import uvloop
 
+from consumer.courtesy import Courtesy
 from consumer.executor import Executor
 from consumer.watermark import Watermarks
 from consumer.worker import Worker
@@ -65,9 +66,10 @@ async def work(settings: Settings) -> None:
 
 
 def worker(settings: Settings, services: WorkerServices) -> Worker:
+    receiver = Courtesy(services.receiver)
     executor = Executor(
         services.leases,
-        services.receiver,
+        receiver,
         services.events,
         services.outbox,
         services.registry,
@@ -78,7 +80,7 @@ def worker(settings: Settings, services: WorkerServices) -> Worker:
         results=services.results,
     )
     return Worker(
-        services.receiver,
+        receiver,
         executor,
         Watermarks(services.raise_watermark),
         concurrency=settings.taskql_concurrency,

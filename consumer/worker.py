@@ -1,25 +1,28 @@
 """A worker: slots, the intake that fills them, and a drain at the end.
 
-Invariant: no message waits here for a slot, so none burns its visibility; and the grace of what runs counts
-from the stop, whatever polls are open then.
+Invariant: no message waits here for a slot, so none burns its visibility; the grace of what runs counts from
+the stop, whatever polls are open then; and what has an outcome is acknowledged before the worker ends.
 """
 
 import asyncio
+import contextlib
 import logging
 from datetime import timedelta
 
+from consumer.courtesy import Courtesy
 from consumer.executor import Executor
 from consumer.intake import Intake
 from consumer.slots import Slots
 from consumer.watermark import Watermarks
-from taskql.ports import MessageReceiver
 from taskql.upkeep.pace import repeating
 
 LOOK_EVERY = timedelta(milliseconds=500)
 """How soon a running handler learns that its task was cancelled."""
 
 RELEASE = timedelta(seconds=8)
-"""How long giving back may take at the end of a drain; what is not given back by then is rescued."""
+"""How long giving back and the last acknowledgements may take at the end of a drain. What is not given back
+by then is rescued; what is not acknowledged comes again, and finds nothing to do.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ class Worker:
 
     def __init__(
         self,
-        receiver: MessageReceiver,
+        receiver: Courtesy,
         executor: Executor,
         watermarks: Watermarks,
         *,
@@ -55,7 +58,7 @@ class Worker:
             await asyncio.gather(intake.finish(), self._drain(hurry))
 
     async def _drain(self, hurry: asyncio.Event) -> None:
-        """Wait for what runs, up to the grace; then give it back."""
+        """Wait for what runs, up to the grace; then give it back. All that has an outcome is acknowledged."""
         running = self._slots.executions
         if running:
             seconds = self._grace.total_seconds()
@@ -66,4 +69,8 @@ class Worker:
             hurried.cancel()
         if running:
             self._executor.stop_attempts()
-            await asyncio.wait(running, timeout=RELEASE.total_seconds())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE.total_seconds()):
+                while running:
+                    await asyncio.wait(running)
+                await self._receiver.settled()

@@ -109,7 +109,7 @@ class Settings(LimitSettings, AccessSettings, DatabaseSettings):
         "text", description="text, or json: one object a line, for what collects logs"
     )
 
-    taskql_concurrency: int = Field(10, ge=1, le=1000, description="Tasks that one consumer runs at a time")
+    taskql_concurrency: int = Field(20, ge=1, le=1000, description="Tasks that one consumer runs at a time")
     taskql_visibility_seconds: float = Field(
         60, ge=2, le=43_200, description="How long a lease and a message's invisibility last unless extended"
     )

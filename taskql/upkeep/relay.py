@@ -2,26 +2,34 @@
 sweep what has become due, what has become the first of its order, what a crashed process left, and what
 waited while SQS was away.
 
-Invariant: a row counts as sent only after SQS accepted its message; a crash in between sends it twice.
+Invariant: a row counts as sent only after SQS accepted its message; a crash in between sends it twice. What
+this process has stored is marked a little later: most of it is claimed by then, and no claim waits for that.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
+from taskql.errors import Unavailable
 from taskql.grouping import Grouped
 from taskql.ports import SQS_MAX_BATCH, Dispatch, DispatchStore, MessageSender
 from taskql.queues import Queue
-from taskql.upkeep.pace import Backoff
+from taskql.upkeep.pace import Backoff, repeating
 from taskql.waiting import wait_for
 
 SWEEP_EVERY = timedelta(milliseconds=500)
 UNBLOCK_EVERY = timedelta(seconds=1)
 """For all groups; `wake` is told of those where something happens in this process."""
+MARK_AFTER = timedelta(milliseconds=50)
+"""What this process has stored; what a sweep found is marked at once, before the next sweep."""
 SWEEP_ROWS = 500
 PARALLEL_SENDS = 8
 MAX_OFFERED = 10_000
+
+Then = Callable[[Sequence[Dispatch]], Awaitable[None]]
+"""What becomes of those that SQS accepted."""
 
 
 class Relay:
@@ -36,6 +44,8 @@ class Relay:
         self._awake = asyncio.Event()
         self._sends = asyncio.Semaphore(PARALLEL_SENDS)
         self._marks = Grouped(self._mark_sent)
+        self._accepted: list[Dispatch] = []
+        self._has_accepted = asyncio.Event()
 
     def offer(self, dispatches: Sequence[Dispatch]) -> None:
         """Send these soon: they are stored and reserved for this process. Never blocks.
@@ -54,6 +64,14 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled."""
+        try:
+            async with repeating("marks", self._mark_later, timedelta(0)):
+                await self._relay()
+        finally:
+            with suppress(Unavailable):
+                await self._mark_accepted()
+
+    async def _relay(self) -> None:
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         next_look = 0.0
@@ -80,7 +98,7 @@ class Relay:
             stirred, self._stirred = self._stirred, set()
             await self._store.unblock(stirred)
         while due := await self._store.reserve_due(SWEEP_ROWS):
-            await self._send(due)
+            await self._send(due, self._marks)
             if len(due) < SWEEP_ROWS:
                 return
 
@@ -89,20 +107,37 @@ class Relay:
         self._awake.clear()
         offered, self._offered = self._offered, []
         for start in range(0, len(offered), SWEEP_ROWS):
-            await self._send(offered[start : start + SWEEP_ROWS])
+            await self._send(offered[start : start + SWEEP_ROWS], self._note_accepted)
 
-    async def _send(self, dispatches: Sequence[Dispatch]) -> None:
+    async def _send(self, dispatches: Sequence[Dispatch], then: Then) -> None:
         """Send in batches, several at a time. Raises Unavailable if any batch found SQS away."""
-        results = await asyncio.gather(*map(self._send_batch, batches(dispatches)), return_exceptions=True)
+        sends = (self._send_batch(batch, then) for batch in batches(dispatches))
+        results = await asyncio.gather(*sends, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _send_batch(self, batch: Sequence[Dispatch]) -> None:
+    async def _send_batch(self, batch: Sequence[Dispatch], then: Then) -> None:
         async with self._sends:
             accepted = await self._sender.send(batch)
         if accepted:
-            await self._marks(accepted)
+            await then(accepted)
+
+    async def _note_accepted(self, accepted: Sequence[Dispatch]) -> None:
+        self._accepted.extend(accepted)
+        self._has_accepted.set()
+
+    async def _mark_later(self) -> None:
+        await self._has_accepted.wait()
+        await asyncio.sleep(MARK_AFTER.total_seconds())
+        await self._mark_accepted()
+
+    async def _mark_accepted(self) -> None:
+        """What can't be marked now is sent again when its reservation ends."""
+        self._has_accepted.clear()
+        accepted, self._accepted = self._accepted, []
+        if accepted:
+            await self._store.mark_sent(accepted)
 
     async def _mark_sent(self, accepted: Sequence[Sequence[Dispatch]]) -> Sequence[None]:
         """One statement for the batches that SQS accepted about the same time."""

@@ -38,6 +38,7 @@ class Outside:
         self.held: asyncio.Event | None = None
         self.changed = asyncio.Event()
         self.on_send: Callable[[], None] = lambda: None
+        self.mark_errors: list[Exception] = []
         self.letters: list[DeadLetter] = []
         self.letters_marked: list[UUID] = []
         self.letters_refused: set[UUID] = set()
@@ -67,8 +68,10 @@ class Outside:
         return found
 
     async def mark_sent(self, dispatches: Sequence[Dispatch]) -> None:
-        self.marked += dispatches
         self.changed.set()
+        if self.mark_errors:
+            raise self.mark_errors.pop()
+        self.marked += dispatches
 
     async def send(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
         self.sending += 1

@@ -17,7 +17,7 @@ from taskql.handler import declared
 from taskql.lifecycle import TaskStatus
 from taskql.message import encode
 from taskql.policy import Policy
-from taskql.ports import Claim, Claimed, Completion, Created, Dispatch, Message, Revived
+from taskql.ports import Claim, Claimed, Completion, Created, Dispatch, Message, MessageReceiver, Revived
 from taskql.queues import Queue, TaskPriority
 from taskql.registry import Registry
 from taskql.task import JSON, Failure, Lease, NewTask, Progress, Task, TaskEvent
@@ -67,9 +67,11 @@ class Outside:
         self.revived: Revived | None = None
         self.created: Sequence[Created] = ()
         self.waiting: dict[Queue, deque[Message]] = {queue: deque() for queue in Queue}
-        self.polls: dict[Queue, asyncio.Event] = {}
+        self.polls: dict[Queue, list[asyncio.Event]] = {}
         self.asked: list[tuple[Queue, int]] = []
         self.turns_of_an_answer = 0
+        self.may_acknowledge = asyncio.Event()
+        self.may_acknowledge.set()
 
     def note(self, *entry: Any) -> None:
         """Write down what happens, or raise what the test scripted for it."""
@@ -106,32 +108,36 @@ class Outside:
         """Messages arrive; the open polls bring them."""
         self.hold(*arrived)
         for queue in {message.queue for message in arrived} & self.polls.keys():
-            self.polls[queue].set()
+            self.polls[queue][0].set()
 
     def end_polls(self, *queues: Queue) -> None:
         """The open polls are over, with what is there by now."""
         for queue in queues or tuple(self.polls):
-            self.polls[queue].set()
+            for answer in self.polls[queue]:
+                answer.set()
 
     async def receive(self, queue: Queue, limit: int, wait: timedelta) -> list[Message]:
-        assert queue not in self.polls, "one poll of a queue at a time"
         assert limit > 0
         self.asked.append((queue, limit))
         self.note(f"receive {queue}")
-        answers = self.polls[queue] = asyncio.Event()
+        answer = asyncio.Event()
+        self.polls.setdefault(queue, []).append(answer)
         try:
             for _ in range(self.turns_of_an_answer):
                 await asyncio.sleep(0)
             if not self.waiting[queue]:
                 self.changed.set()
-                await answers.wait()
+                await answer.wait()
             here = self.waiting[queue]
             return [here.popleft() for _ in range(min(limit, len(here)))]
         finally:
-            del self.polls[queue]
+            self.polls[queue].remove(answer)
+            if not self.polls[queue]:
+                del self.polls[queue]
             self.changed.set()
 
     async def acknowledge(self, message: Message) -> None:
+        await self.may_acknowledge.wait()
         self.note("acknowledge", message)
 
     async def hide(self, message: Message, duration: timedelta) -> None:
@@ -233,11 +239,16 @@ class Handlers:
 
 
 def an_executor(
-    outside: Outside, handlers: Handlers, *, beat_every: timedelta = HOUR, lease_for: timedelta = HOUR
+    outside: Outside,
+    handlers: Handlers,
+    *,
+    receiver: MessageReceiver | None = None,
+    beat_every: timedelta = HOUR,
+    lease_for: timedelta = HOUR,
 ) -> Executor:
     return Executor(
         outside,
-        outside,
+        receiver or outside,
         outside,
         outside,
         handlers.registry,

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from consumer import intake as module
+from taskql.ports import POLLS_OF_A_QUEUE
 from taskql.queues import SHARES, Queue
 from tests.unit.intake_run import an_intake, turns_of_the_loop
 from tests.unit.scripted import AT_ONCE, AWAY, HOUR, NOTHING, Outside, messages
@@ -178,21 +179,66 @@ async def test_a_backlog_costs_one_request_for_all_slots_that_are_free(outside: 
         assert outside.named("hide") == []
 
 
-async def test_slots_that_become_free_one_by_one_are_filled_by_one_request(
-    outside: Outside, monkeypatch: pytest.MonkeyPatch
+async def test_slots_that_become_free_while_a_request_is_under_way_are_filled_by_the_next(
+    outside: Outside,
 ) -> None:
     async with an_intake(outside, 20) as run:
         await outside.until_idle()
         outside.hold(*messages(60))
         outside.end_polls(Queue.NORMAL)
         await run.until_started(20)
-        monkeypatch.setattr(module, "GATHER", HOUR)
+        outside.turns_of_an_answer = 1_000
         asked = len(outside.asked)
         for _ in range(10):
             await run.free()
             await turns_of_the_loop()
         await run.until_started(30)
-        assert outside.asked[asked:] == [(Queue.NORMAL, 10)]
+        assert outside.asked[asked:] == [(Queue.NORMAL, 1), (Queue.NORMAL, 9)]
+
+
+async def test_many_free_slots_are_asked_for_while_a_request_is_under_way(outside: Outside) -> None:
+    async with an_intake(outside, 40) as run:
+        await outside.until_idle()
+        outside.hold(*messages(90))
+        outside.end_polls(Queue.NORMAL)
+        await run.until_started(40)
+        outside.turns_of_an_answer = 1_000
+        await run.free(40)
+        await turns_of_the_loop()
+        assert outside.asked[-2:] == [(Queue.NORMAL, 10), (Queue.NORMAL, 10)]
+        assert len(outside.polls[Queue.NORMAL]) == POLLS_OF_A_QUEUE
+        await run.until_started(80)
+        assert outside.named("hide") == []
+
+
+async def test_a_queue_that_has_run_dry_is_soon_listened_to_by_one_poll_alone(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROMPT", NOTHING)
+    async with an_intake(outside, 40) as run:
+        await outside.until_idle()
+        outside.bring(*messages(40))
+        await run.until_started(40)
+        await run.free(40)
+        await outside.until(lambda: len(outside.polls.get(Queue.NORMAL, [])) == POLLS_OF_A_QUEUE)
+        outside.end_polls(Queue.NORMAL)
+        await turns_of_the_loop()
+        assert len(outside.polls[Queue.NORMAL]) == 1
+
+
+async def test_a_queue_that_was_silent_keeps_one_slot_waiting_and_no_more(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with an_intake(outside, 10) as run:
+        await outside.until_idle()
+        monkeypatch.setattr(module, "HEAD_START", HOUR)
+        monkeypatch.setattr(module, "PROMPT", NOTHING)
+        outside.end_polls(Queue.HIGH)
+        await outside.until(lambda: outside.asked[-1] == (Queue.HIGH, 10))
+        outside.bring(*messages(1))
+        await run.until_started(1)
+        await outside.until(lambda: outside.polls.keys() == set(Queue))
+        assert outside.asked[-1] == (Queue.NORMAL, 8)
 
 
 async def test_a_queue_that_answers_at_once_that_it_is_empty_is_left_alone_for_a_while(

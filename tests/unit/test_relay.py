@@ -82,6 +82,37 @@ async def test_what_was_offered_before_the_relay_ran_is_sent(outside: Outside) -
         await outside.until(lambda: outside.marked == offered)
 
 
+async def test_what_is_offered_is_sent_before_the_last_is_marked(
+    outside: Outside, no_sweeps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim would have to wait for the mark."""
+    monkeypatch.setattr(relay, "MARK_AFTER", timedelta(days=1))
+    sender = Relay(outside, outside)
+    offered = many(3)
+    async with running(sender.run()):
+        for number, each in enumerate(offered, 1):
+            sender.offer([each])
+            await outside.until(lambda number=number: len(outside.sent) == number)  # type: ignore[misc]
+        assert outside.marked == []
+    assert outside.marked == offered, "a relay that stops marks what it has sent"
+
+
+async def test_what_cannot_be_marked_does_not_hold_up_the_relay(
+    outside: Outside, short_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "MARK_AFTER", timedelta(0))
+    outside.mark_errors = [Unavailable("PostgreSQL is away")] * 2
+    sender = Relay(outside, outside)
+    async with running(sender.run()):
+        for _ in range(2):
+            left = len(outside.mark_errors)
+            sender.offer(many(1))
+            await outside.until(lambda left=left: len(outside.mark_errors) < left)  # type: ignore[misc]
+        offered = many(1)
+        sender.offer(offered)
+        await outside.until(lambda: outside.marked == offered)
+
+
 async def test_offering_more_than_can_be_remembered_leaves_the_rest_to_the_sweep(
     outside: Outside, no_sweeps: None
 ) -> None:

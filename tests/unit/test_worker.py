@@ -10,7 +10,7 @@ import pytest
 
 from consumer import intake as intake_module
 from consumer import worker as worker_module
-from consumer.executor import Executor
+from consumer.courtesy import Courtesy
 from consumer.watermark import Watermarks
 from consumer.worker import Worker
 from taskql.ports import Claim, Claimed
@@ -50,15 +50,16 @@ def handlers(outside: Outside) -> Handlers:
 class Running:
     """A worker at work."""
 
-    def __init__(self, outside: Outside, executor: Executor, concurrency: int, grace: timedelta) -> None:
+    def __init__(self, outside: Outside, handlers: Handlers, concurrency: int, grace: timedelta) -> None:
         async def raise_watermark(queue: Queue, sent_at: datetime) -> None:
             outside.note("watermark", queue, sent_at)
 
         self.stopping, self.hurry = asyncio.Event(), asyncio.Event()
         self.outside = outside
+        receiver = Courtesy(outside)
         worker = Worker(
-            outside,
-            executor,
+            receiver,
+            an_executor(outside, handlers, receiver=receiver),
             Watermarks(raise_watermark),
             concurrency=concurrency,
             poll=HOUR,
@@ -79,7 +80,7 @@ class Running:
 async def at_work(
     outside: Outside, handlers: Handlers, *, concurrency: int = 3, grace: timedelta = HOUR
 ) -> AsyncIterator[Running]:
-    running = Running(outside, an_executor(outside, handlers), concurrency, grace)
+    running = Running(outside, handlers, concurrency, grace)
     try:
         yield running
     finally:
@@ -87,7 +88,9 @@ async def at_work(
         handlers.thread_gate.set()
         running.stop()
         running.hurry.set()
-        outside.end_polls()
+        while not running.loop.done():
+            outside.end_polls()
+            await asyncio.sleep(0)
         await running.end()
 
 
@@ -132,6 +135,34 @@ async def test_a_thread_that_outlived_its_time_limit_keeps_its_slot(
         assert len(outside.named("claim")) == 1
         handlers.thread_gate.set()
         await outside.until(lambda: len(outside.named("acknowledge")) == 2)
+
+
+async def test_a_slot_is_free_once_the_outcome_is_recorded_whether_or_not_the_message_is_acknowledged(
+    outside: Outside, handlers: Handlers
+) -> None:
+    outside.may_acknowledge.clear()
+    handlers.gate.set()
+    outside.hold(*messages(5))
+    async with at_work(outside, handlers, concurrency=1):
+        await outside.until(lambda: len(outside.named("complete")) == 5)
+        assert outside.named("acknowledge") == []
+        outside.may_acknowledge.set()
+        await outside.until(lambda: len(outside.named("acknowledge")) == 5)
+
+
+@pytest.mark.parametrize("error", [AWAY, ValueError("a defect of ours")])
+async def test_a_message_that_cannot_be_acknowledged_holds_up_nothing(
+    outside: Outside, handlers: Handlers, error: Exception
+) -> None:
+    outside.fails("acknowledge", error, error)
+    handlers.gate.set()
+    outside.hold(*messages(2))
+    async with at_work(outside, handlers, concurrency=1) as running:
+        await outside.until(lambda: len(outside.named("acknowledge")) == 2)
+        running.stop()
+        outside.end_polls()
+        await running.end()
+    assert len(outside.named("complete")) == 2
 
 
 async def test_what_was_received_raises_the_watermark(outside: Outside, handlers: Handlers) -> None:
@@ -220,6 +251,26 @@ async def test_a_stopping_worker_waits_for_what_runs(outside: Outside, handlers:
         await running.end()
     assert len(outside.named("complete")) == 3
     assert outside.named("release") == []
+
+
+async def test_a_stopping_worker_waits_for_the_last_acknowledgements(
+    outside: Outside, handlers: Handlers
+) -> None:
+    outside.may_acknowledge.clear()
+    handlers.gate.set()
+    outside.hold(*messages(3))
+    async with at_work(outside, handlers) as running:
+        await outside.until(lambda: len(outside.named("complete")) == 3)
+        running.stop()
+        while outside.polls:
+            outside.end_polls()
+            await asyncio.sleep(0)
+        for _ in range(50):  # turns of the loop: enough for the end, if nothing were waited for
+            await asyncio.sleep(0)
+        assert not running.loop.done()
+        outside.may_acknowledge.set()
+        await running.end()
+    assert len(outside.named("acknowledge")) == 3
 
 
 async def test_what_still_runs_when_the_grace_is_over_is_released(
