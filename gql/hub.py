@@ -27,7 +27,8 @@ MAX_LOOKS = 4
 """Such looks at a time; who comes meanwhile is of the next."""
 GATHER_SECONDS = 0.002
 GATHER_LONGER_SECONDS = 0.02
-"""So long a look waits for more newcomers: alone, and beside others, as when they come by the thousand."""
+FEW_LOOKS = 2
+"""So long a look waits for more newcomers: among few, and beside more, as when they come by the thousand."""
 MAX_COMPARED = 5_000
 """Tasks that a reconcile asks for with one query."""
 RECONCILE_EVERY = timedelta(seconds=5)
@@ -151,7 +152,8 @@ class Hub:
 
     async def _gather(self) -> None:
         try:
-            await asyncio.sleep(GATHER_SECONDS if len(self._looks) == 1 else GATHER_LONGER_SECONDS)
+            is_quiet = len(self._looks) <= FEW_LOOKS
+            await asyncio.sleep(GATHER_SECONDS if is_quiet else GATHER_LONGER_SECONDS)
             batch, self._newcomers = self._newcomers[:MAX_FETCH], self._newcomers[MAX_FETCH:]
         finally:
             self._gathering = False
