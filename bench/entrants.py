@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.ours import Ours, knows
+from bench.ours import Ours
 from bench.peer import PEERS, Peer, Program
 from taskql.devstack import DevStack
+from taskql.settings import Settings
 from tests.deployment import ROOT
 from web.build import has_node
 
@@ -17,10 +19,10 @@ NODE = PEERS / "node"
 BIN = ROOT / ".venv-bench" / "bin"
 END_TO_END_TASKS = 1000
 PYTHON = str(BIN / "python")
+CONCURRENCY = str(Settings.model_fields["taskql_concurrency"].default)
 GRAPHQL = ("create", "read", "e2e", "latency", "fanout", "memory")
 REST = ("create", "read", "e2e", "latency")
-QUEUE = ("create", "e2e")
-"""A task queue's end to end run tells its latencies too."""
+QUEUE = ("create", "e2e", "latency")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,11 @@ class Entrant:
     open: Callable[[DevStack, Path], Ours | Peer]
     missing: Callable[[], str | None]
     """Why it can't take part here, if it can't."""
+    at_a_time: str = ""
+    """Tasks that its worker runs at a time, as it is started by default."""
+    warm_up_seconds: float = 2
+    warm_up_tasks: int = 500
+    """What happens before anything is measured: a fresh process is slow."""
     tasks: int = END_TO_END_TASKS
     """In an end-to-end run."""
     watches: str = "sub"
@@ -45,18 +52,22 @@ def peer(
     parts: tuple[str, ...],
     needs: str | None,
     *,
+    at_a_time: str = "",
     tasks: int = END_TO_END_TASKS,
     watches: str = "sub",
 ) -> Entrant:
-    """`needs`: a Python package; None is Node."""
+    """`needs`: a Python package; None is Node, which compiles what it has run some thousand times."""
+    warm_up: dict[str, Any] = {} if needs else {"warm_up_seconds": 10, "warm_up_tasks": 3000}
     return Entrant(
         name=program.name,
         title=title,
         parts=parts,
         open=lambda stack, folder: Peer(stack, folder, program),
         missing=(lambda: without_package(needs)) if needs else without_node,
+        at_a_time=at_a_time,
         tasks=tasks,
         watches=watches,
+        **warm_up,
     )
 
 
@@ -127,20 +138,19 @@ ENTRANTS = {
     for entrant in (
         Entrant(
             name="ours", title="TaskQL", parts=GRAPHQL, missing=lambda: None,
-            open=lambda stack, folder: Ours(stack, folder),
+            open=lambda stack, folder: Ours(stack, folder), at_a_time=CONCURRENCY, tasks=2000,
         ),
         Entrant(
-            name="ours-auth", title="TaskQL, with tokens", parts=GRAPHQL,
-            missing=lambda: None if knows("AUTH") else "TaskQL has no setting AUTH yet",
-            open=lambda stack, folder: Ours(stack, folder, auth=True),
+            name="ours-auth", title="TaskQL, with tokens", parts=GRAPHQL, missing=lambda: None,
+            open=lambda stack, folder: Ours(stack, folder, auth=True), at_a_time=CONCURRENCY, tasks=2000,
         ),
-        peer("Celery", CELERY, QUEUE, "celery", tasks=400),
-        peer("taskiq + SQS", TASKIQ, QUEUE, "taskiq_aio_sqs", tasks=600),
-        peer("procrastinate", PROCRASTINATE, QUEUE, "procrastinate", tasks=1500),
-        peer("Node yoga", YOGA, GRAPHQL, None),
+        peer("Celery", CELERY, QUEUE, "celery", at_a_time="2", tasks=400),
+        peer("taskiq + SQS", TASKIQ, QUEUE, "taskiq_aio_sqs", at_a_time="100", tasks=600),
+        peer("procrastinate", PROCRASTINATE, QUEUE, "procrastinate", at_a_time="32", tasks=1500),
+        peer("Node yoga", YOGA, GRAPHQL, None, at_a_time="10"),
         peer("Node mercurius", MERCURIUS, ("create", "read"), None),
-        peer("plain Strawberry", STRAWBERRY, GRAPHQL, "strawberry"),
-        peer("REST and polling", SEED, REST, "fastapi", tasks=600, watches="poll"),
-        peer("batching sketch", SKETCH, GRAPHQL, "strawberry"),
+        peer("plain Strawberry", STRAWBERRY, GRAPHQL, "strawberry", at_a_time="10", tasks=400),
+        peer("REST and polling", SEED, REST, "fastapi", at_a_time="1", tasks=400, watches="poll"),
+        peer("batching sketch", SKETCH, GRAPHQL, "strawberry", at_a_time="30", tasks=2000),
     )
 }  # fmt: skip

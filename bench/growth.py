@@ -7,13 +7,13 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.figures import Session
 from bench.ours import OWNER_WITHOUT, Ours
 from bench.page import Book
+from bench.parts import USERS
+from bench.session import Session
 from bench.table import Results
 
-WAITING, MANY_WAITING = (0, 10_000), 1_000_000
-MANY_FINISHED = 10_000_000
+WAITING, FINISHED = (0, 10_000, 1_000_000), (10_000_000,)
 WATCHERS = (1, 10, 100, 1_000, 10_000)
 PAYLOAD_KIBIBYTES = (1, 16, 256)
 TASKS, PAYLOAD_TASKS = 1000, 200
@@ -55,12 +55,9 @@ FILLS = {"waiting": FILL_WAITING, "finished": FILL_FINISHED}
 
 async def growth(session: Session, options: argparse.Namespace, book: Book) -> None:
     rows = book.section("Growth: tasks that are there already")
-    sizes = [("waiting", count) for count in WAITING]
-    if options.large:
-        sizes += [("waiting", MANY_WAITING), ("finished", MANY_FINISHED)]
-    else:
-        rows.note("Not measured: a million waiting and ten million finished tasks; `--large` does.")
-    for state, count in sizes:
+    rows.note("CPU is that of all processes together, services included.")
+    sizes = [("waiting", count) for count in options.waiting]
+    for state, count in [*sizes, *(("finished", count) for count in options.finished)]:
         case = f"{count:,} {state}"
         with rows.surviving(case):
             async with Ours(session.stack, session.folder) as ours:
@@ -95,15 +92,20 @@ async def among_rows(session: Session, ours: Ours, case: str, repeats: int, resu
     for _ in range(repeats):
         found = await end_to_end(session, ours, TASKS)
         results.add("end to end", case, found["tasks_per_s"], "tasks/s")
+        results.add("CPU of end to end", case, sum(found["cpu_us_per_op"].values()), "us")
+        found = await session.load(ours, "latency", "--conns", USERS, "--seconds", session.seconds)
+        results.add("created to seen completed, p50", case, found["p50_ms"], "ms")
+        results.add("created to seen completed, p99", case, found["p99_ms"], "ms")
     await ours.stop_worker()
     for figure, arguments, changes in (
-        ("list a page of 50", ("--op", "task", "--ids", "none"), {"task": {"query": PAGE}}),
+        ("a page of 50", ("--op", "task", "--ids", "none"), {"task": {"query": PAGE}}),
         ("read one task", ("--op", "task"), {}),
         ("createTask", ("--op", "create"), {}),
     ):
         for _ in range(repeats):
             found = await session.load(ours, "ops", *arguments, "--seconds", session.seconds, **changes)
             results.add(figure, case, found["per_s"], "/s")
+            results.add(f"CPU of {figure}", case, sum(found["cpu_us_per_op"].values()), "us")
 
 
 async def end_to_end(session: Session, ours: Ours, tasks: int, **changes: Any) -> dict[str, Any]:
@@ -113,7 +115,8 @@ async def end_to_end(session: Session, ours: Ours, tasks: int, **changes: Any) -
         f"SELECT count(*) FROM tasks WHERE owner = '{OWNER_WITHOUT}' AND finished_at > '{since}' "
         "AND outcome = 'COMPLETED'"
     )
-    return await session.load(ours, "e2e", "--n", session.many(tasks), **{**changes, "count": count})
+    number = session.many(tasks)
+    return await session.load(ours, "e2e", "--n", number, "--warm-n", number // 4, **changes, count=count)
 
 
 async def watched(session: Session, count: int, case: str, results: Results) -> None:

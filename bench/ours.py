@@ -7,7 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from bench.server import SERVER_CORE, filled, pin
 from taskql.adapters.redis import RedisEventSink
 from taskql.devstack import DevStack
 from taskql.lifecycle import TaskStatus
-from taskql.settings import Settings
 from taskql.task import TaskEvent
 from tests.deployment import QUEUES, Deployment
 
@@ -29,13 +28,8 @@ PIPELINE = 200
 SECRET = "a-secret-of-the-benchmark-that-nobody-has-to-guess"
 OWNER_WITH_TOKEN, OWNER_WITHOUT = "bench", "local"
 TOKEN_SECONDS = 24 * 3600
-LIMITS_THAT_ARE_OFF = {"TASKQL_RATE_LIMIT": "1000000"}
-"""Counted, but never reached."""
-
-
-def knows(setting: str) -> bool:
-    """Whether TaskQL has this setting."""
-    return setting.lower() in Settings.model_fields
+LIMIT_THAT_IS_OFF = {"TASKQL_RATE_LIMIT": "1000000"}
+"""The others are on by default. Requests are counted, but there are never so many a second."""
 
 
 class Ours:
@@ -54,9 +48,8 @@ class Ours:
         auth: bool = False,
         pinned: bool = True,
     ) -> None:
-        limits = {name: value for name, value in LIMITS_THAT_ARE_OFF.items() if knows(name)}
         token = {"AUTH": "jwt", "JWT_SECRET": SECRET} if auth else {}
-        self.deployment = Deployment(stack, folder, {**limits, **token, **(settings or {})})
+        self.deployment = Deployment(stack, folder, {**LIMIT_THAT_IS_OFF, **token, **(settings or {})})
         self._stack = stack
         self._auth, self._pinned = auth, pinned
         self._owner = OWNER_WITH_TOKEN if auth else OWNER_WITHOUT
@@ -64,21 +57,23 @@ class Ours:
 
     async def __aenter__(self) -> "Ours":
         await self.deployment.__aenter__()
-        began = time.perf_counter()
-        self.pid = (await asyncio.to_thread(self.deployment.start_api)).pid
-        self.start_seconds = time.perf_counter() - began
-        self.port = self.deployment.port
-        self._consumers: list[int] = []
-        self._sink = RedisEventSink(self.deployment.env["REDIS_URL"])
-        await self._sink.__aenter__()
-        if self._pinned:
-            pin(self.pid, SERVER_CORE)
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(self._remove)
+            opened.push_async_exit(self.deployment)
+            began = time.perf_counter()
+            self.pid = (await asyncio.to_thread(self.deployment.start_api)).pid
+            self.start_seconds = time.perf_counter() - began
+            self.port = self.deployment.port
+            self._consumers: list[int] = []
+            self._sink = RedisEventSink(self.deployment.env["REDIS_URL"])
+            await opened.enter_async_context(self._sink)
+            if self._pinned:
+                pin(self.pid, SERVER_CORE)
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._sink.__aexit__(None, None, None)
-        await self.deployment.__aexit__(None, None, None)
-        await self._remove()
+        await self._opened.aclose()
 
     async def _remove(self) -> None:
         """Its database and queues: what is over must not cost the next one anything."""

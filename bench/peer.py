@@ -75,6 +75,7 @@ class Peer:
             "SQS_ENDPOINT": env["AWS_ENDPOINT_URL"],
             "PYTHONPATH": str(PEERS),
             "PYTHONUNBUFFERED": "1",
+            "NODE_ENV": "production",
         }
         self._redis = redis.asyncio.Redis.from_url(env["REDIS_URL"])
         try:

@@ -3,26 +3,13 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from subprocess import SubprocessError
 
-import asyncpg
-
-from taskql.devstack import DevStackError
-
-FAILURES = (
-    AssertionError,
-    RuntimeError,
-    OSError,
-    TimeoutError,
-    SubprocessError,
-    DevStackError,
-    asyncpg.PostgresError,
-)
+NOTE_CHARS = 400
 TARGETS = {
     "fan-out: CPU per subscriber and event": "at most 20 us",
     "memory per idle subscription": "at most 30 KiB",
@@ -35,10 +22,14 @@ TARGETS = {
 class Results:
     """Every figure of every run."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], object] = lambda: None) -> None:
+        """`changed` is called whenever there may be something to show."""
+        self._changed = changed
         self.figures: dict[str, dict[str, list[float]]] = {}
         self.units: dict[str, str] = {}
         self.notes: list[str] = []
+        self.failed: set[tuple[str, str]] = set()
+        """What could not be taken, and of whom."""
         self._busy = [os.getloadavg()[0]]
 
     def add(self, figure: str, server: str, value: float, unit: str) -> None:
@@ -53,12 +44,16 @@ class Results:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def surviving(self, what: str) -> Iterator[None]:
-        """What fails in the block is noted, and measuring goes on."""
+    def surviving(self, what: str, *cells: tuple[str, str]) -> Iterator[None]:
+        """What fails in the block is noted, and measuring goes on; these have `failed` then."""
         try:
             yield
-        except FAILURES as error:
-            self.note(f"{what} failed: {str(error) or repr(error)}")
+        except Exception as error:
+            self.failed.update(cells)
+            told = " ".join((str(error) or repr(error)).split())
+            self.note(f"{what} failed: {told[-NOTE_CHARS:]}")
+        finally:
+            self._changed()
 
     def median(self, figure: str, server: str) -> float | None:
         values = self.figures.get(figure, {}).get(server)
@@ -100,4 +95,5 @@ def machine() -> str:
     ]
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     processor = f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}"
-    return f"{processor}, {gigabytes:.0f} GiB, {platform.system()}, CPython {platform.python_version()}"
+    system = f"{platform.system()} {platform.release().split('-')[0]}"
+    return f"{processor}, {gigabytes:.0f} GiB, {system}, CPython {platform.python_version()}"

@@ -61,9 +61,14 @@ async def ops(a, prof, meter):
         ids = await seed_ids(http, a.seed_tasks)
     conns = await http.conns(a.conns)
     lat, errors, sample = [], 0, ""
-    stop_at, measuring = now() + a.warmup, False
 
-    async def user(c):
+    async def loop(seconds):
+        stop_at = now() + seconds
+        lat.clear()
+        await asyncio.gather(*[user(c, stop_at) for c in conns])
+        return len(lat)
+
+    async def user(c, stop_at):
         nonlocal errors, sample
         while now() < stop_at:
             raw = make(next(seq), random.choice(ids))
@@ -72,15 +77,13 @@ async def ops(a, prof, meter):
             if bad(status, body):
                 errors += 1
                 sample = body[:300].decode("utf8", "replace")
-            elif measuring:
+            else:
                 lat.append(now() - t)
 
-    await asyncio.gather(*[user(c) for c in conns])
-    measuring, errors = True, 0
-    stop_at = now() + a.seconds
+    await loop(a.warmup)
+    errors = 0
     meter.start()
-    await asyncio.gather(*[user(c) for c in conns])
-    m = meter.stop(len(lat))
+    m = meter.stop(await loop(a.seconds))
     return {"ops": len(lat), "per_s": round(len(lat) / m["seconds"], 1), "p50_ms": ms(pct(lat, .5)),
             "p99_ms": ms(pct(lat, .99)), "errors": errors, **({"error": sample} if errors else {}), **m}
 
@@ -92,29 +95,36 @@ async def e2e(a, prof, meter):
     make = http.template("create")
     conns = await http.conns(a.conns)
     db = await asyncpg.connect(prof["dsn"])
-    base = await db.fetchval(prof["count"])
-    left, errors = a.n, 0
 
-    async def user(c):
-        nonlocal left, errors
-        while left > 0:
-            left -= 1
-            status, body = await c.request(make(next(http.seq)))
-            errors += bad(status, body)
+    async def through(n):
+        """Create so many and wait for them: (done, errors, seconds to create, seconds in all)."""
+        base = await db.fetchval(prof["count"])
+        left, errors = n, 0
 
+        async def user(c):
+            nonlocal left, errors
+            while left > 0:
+                left -= 1
+                status, body = await c.request(make(next(http.seq)))
+                errors += bad(status, body)
+
+        t0 = now()
+        await asyncio.gather(*[user(c) for c in conns])
+        t1 = now()
+        done, limit = 0, now() + a.limit
+        while done < n - errors and now() < limit:
+            await asyncio.sleep(0.02)
+            done = await db.fetchval(prof["count"]) - base
+        return done, errors, t1 - t0, now() - t0
+
+    if a.warm_n:
+        await through(a.warm_n)
     meter.start()
-    t0 = now()
-    await asyncio.gather(*[user(c) for c in conns])
-    t1 = now()
-    done, limit = 0, now() + a.limit
-    while done < a.n - errors and now() < limit:
-        await asyncio.sleep(0.02)
-        done = await db.fetchval(prof["count"]) - base
-    t2 = now()
+    done, errors, to_create, in_all = await through(a.n)
     m = meter.stop(a.n)
     await db.close()
-    return {"n": a.n, "done": done, "errors": errors, "create_per_s": round(a.n / (t1 - t0), 1),
-            "tasks_per_s": round(done / (t2 - t0), 1), **m}
+    return {"n": a.n, "done": done, "errors": errors, "create_per_s": round(a.n / to_create, 1),
+            "tasks_per_s": round(done / in_all, 1), **m}
 
 
 async def latency(a, prof, meter):
@@ -193,9 +203,10 @@ def main():
     ap.add_argument("--op", choices=["create", "task"], default="create")
     ap.add_argument("--conns", type=int, default=64)
     ap.add_argument("--seconds", type=float, default=8)
-    ap.add_argument("--warmup", type=float, default=1)
+    ap.add_argument("--warmup", type=float, default=1, help="ops: seconds")
+    ap.add_argument("--warm-n", type=int, default=0, help="e2e: tasks to create and wait for before")
     ap.add_argument("--n", type=int, default=1000, help="e2e: tasks")
-    ap.add_argument("--limit", type=float, default=40, help="e2e: give up after so many seconds")
+    ap.add_argument("--limit", type=float, default=120, help="e2e: give up after so many seconds")
     ap.add_argument("--watch", choices=["sub", "poll"], default="sub")
     ap.add_argument("--poll-ms", type=float, default=100)
     ap.add_argument("--subs", type=int, default=1000)

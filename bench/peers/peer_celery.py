@@ -1,7 +1,7 @@
 """PEER B: Celery 5 on the SQS transport, results in Redis or PostgreSQL.
 
     celery -A peer_celery worker -P prefork -c 2
-    python peer_celery.py enqueue SECONDS | run N       figures as a JSON line
+    python peer_celery.py enqueue SECONDS | run N | latency N       figures as a JSON line
 """
 import json
 import os
@@ -12,6 +12,7 @@ import time
 
 from celery import Celery
 
+WARM_UP = 100
 backend = os.environ.get("CELERY_BACKEND", "redis")
 app = Celery("peer", broker=os.environ["SQS_ENDPOINT"].replace("http://", "sqs://test:test@"),
              backend=os.environ["REDIS_URL"].replace("unix://", "redis+socket://") if backend == "redis"
@@ -31,13 +32,15 @@ def noop(payload):
 
 
 def enqueue(seconds, threads=1):
-    n, end = [0] * threads, time.perf_counter() + seconds
+    n = [0] * threads
+    for _ in range(WARM_UP):
+        noop.delay({"a": 1})
+    end = time.perf_counter() + seconds
 
     def one(i):
         while time.perf_counter() < end:
             noop.delay({"a": 1})
             n[i] += 1
-    noop.delay({"a": 1})
     t, c = time.perf_counter(), time.process_time()
     ts = [threading.Thread(target=one, args=(i,)) for i in range(threads)]
     [x.start() for x in ts]
@@ -46,27 +49,28 @@ def enqueue(seconds, threads=1):
     return {"per_s": round(sum(n) / dt, 1), "client_us": round((time.process_time() - c) / sum(n) * 1e6), "ops": sum(n)}
 
 
-def run(n, lat_n=40, deadline=60):
+def run(n, deadline=60):
     noop.delay({"a": 1}).get(timeout=30)
-    t = time.perf_counter()
+    t, c = time.perf_counter(), time.process_time()
     rs = [noop.delay({"a": 1}) for _ in range(n)]
-    t1 = time.perf_counter()
+    used = time.process_time() - c
     for r in rs:
         r.get(timeout=deadline, interval=0.02)
-    t2 = time.perf_counter()
+    return {"ops": n, "tasks_per_s": round(n / (time.perf_counter() - t), 1), "client_us": round(used / n * 1e6)}
+
+
+def latency(n):
+    noop.delay({"a": 1}).get(timeout=30)
     lat = []
-    for _ in range(lat_n):
+    for _ in range(n):
         time.sleep(random.random() * 0.15)
         s = time.perf_counter()
         noop.delay({"a": 1}).get(timeout=30, interval=0.02)
         lat.append(time.perf_counter() - s)
     lat.sort()
-    return {"ops": n + lat_n, "tasks_per_s": round(n / (t2 - t), 1), "enqueue_s": round(t1 - t, 2),
-            "p50_ms": round(lat[len(lat) // 2] * 1e3, 1), "p99_ms": round(lat[int(len(lat) * .99)] * 1e3, 1)}
+    return {"ops": n, "p50_ms": round(lat[len(lat) // 2] * 1e3, 1), "p99_ms": round(lat[int(len(lat) * .99)] * 1e3, 1)}
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "enqueue":
-        print(json.dumps(enqueue(float(sys.argv[2]))))
-    else:
-        print(json.dumps(run(int(sys.argv[2]))))
+    what, amount = sys.argv[1:]
+    print(json.dumps({"enqueue": enqueue, "run": run, "latency": latency}[what]((float if what == "enqueue" else int)(amount))))

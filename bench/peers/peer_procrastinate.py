@@ -1,7 +1,7 @@
 """PEER D: procrastinate, a task queue that lives in PostgreSQL (no SQS).
 
     procrastinate --app=peer_procrastinate.app worker --concurrency 32
-    python peer_procrastinate.py enqueue SECONDS | run N
+    python peer_procrastinate.py enqueue SECONDS | run N | latency N
 """
 import asyncio
 import json
@@ -12,6 +12,7 @@ import time
 
 import procrastinate
 
+WARM_UP = 100
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(
     conninfo=os.environ["PG_DSN"], min_size=2, max_size=20))
 
@@ -22,6 +23,7 @@ async def noop(payload: dict):
 
 
 async def enqueue(seconds, conc=16):
+    await asyncio.gather(*[noop.defer_async(payload={"a": 1}) for _ in range(WARM_UP)])
     n, end = 0, time.perf_counter() + seconds
 
     async def one():
@@ -39,26 +41,39 @@ async def finished(db):
     return await db.fetchval("SELECT count(*) FROM procrastinate_jobs WHERE status='succeeded'")
 
 
-async def run(n, lat_n=40):
+async def ready():
+    """A connection, once the worker works."""
     import asyncpg
 
     db = await asyncpg.connect(os.environ["PG_DSN"])
     await noop.defer_async(payload={"a": 1})
-    while not await finished(db):       # till the worker is there
+    while await db.fetchval("SELECT count(*) FROM procrastinate_jobs WHERE status<>'succeeded'"):
         await asyncio.sleep(0.02)
+    return db
+
+
+async def run(n):
+    db = await ready()
     base = await finished(db)
     sem = asyncio.Semaphore(16)
 
     async def one():
         async with sem:
             await noop.defer_async(payload={"a": 1})
-    t = time.perf_counter()
+    t, c = time.perf_counter(), time.process_time()
     await asyncio.gather(*[one() for _ in range(n)])
+    used = time.process_time() - c
     while await finished(db) - base < n:
         await asyncio.sleep(0.02)
     t2 = time.perf_counter()
+    await db.close()
+    return {"ops": n, "tasks_per_s": round(n / (t2 - t), 1), "client_us": round(used / n * 1e6)}
+
+
+async def latency(n):
+    db = await ready()
     lat = []
-    for _ in range(lat_n):
+    for _ in range(n):
         await asyncio.sleep(random.random() * 0.15)
         s = time.perf_counter()
         j = await noop.defer_async(payload={"a": 1})
@@ -67,13 +82,14 @@ async def run(n, lat_n=40):
         lat.append(time.perf_counter() - s)
     lat.sort()
     await db.close()
-    return {"ops": n + lat_n, "tasks_per_s": round(n / (t2 - t), 1), "p50_ms": round(lat[len(lat) // 2] * 1e3, 1),
-            "p99_ms": round(lat[int(len(lat) * .99)] * 1e3, 1)}
+    return {"ops": n, "p50_ms": round(lat[len(lat) // 2] * 1e3, 1), "p99_ms": round(lat[int(len(lat) * .99)] * 1e3, 1)}
 
 
 async def main():
     async with app.open_async():
-        print(json.dumps(await (enqueue(float(sys.argv[2])) if sys.argv[1] == "enqueue" else run(int(sys.argv[2])))))
+        what, amount = sys.argv[1:]
+        modes = {"enqueue": enqueue, "run": run, "latency": latency}
+        print(json.dumps(await modes[what]((float if what == "enqueue" else int)(amount))))
 
 
 if __name__ == "__main__":
