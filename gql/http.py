@@ -133,6 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _turned_away = False
     _idle_since: float | None = None
+    _answering: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         if self._turned_away:
@@ -171,21 +172,46 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells only the request that came last, which may still wait for its turn."""
+        super().connection_lost(exc)
+        super()._unset_keepalive_if_required()
+        if (cycle := self._answering) is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
     # ------------------------------------------------------------ what is idle
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or not cycle.response_complete:
+            return
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            self._rest()  # it has its answer already, so nothing else will say that it is over
 
     def _unset_keepalive_if_required(self) -> None:
         """The timer stays, and looks for itself whether there is anything to do: to set one takes longer."""
         self._idle_since = None
 
     def on_response_complete(self) -> None:
-        goes_on = bool(self.pipeline)
-        if goes_on or self.timeout_keep_alive_task is None or self.transport.is_closing():
+        if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
         else:
             self.server_state.total_requests += 1
             self.flow.resume_reading()
-        if not goes_on:
-            self._idle_since = self.loop.time()
+            self._rest()
+
+    def _rest(self) -> None:
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
@@ -196,10 +222,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        super()._unset_keepalive_if_required()
 
     # ------------------------------------------------------------ what is no HTTP
 

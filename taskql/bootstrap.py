@@ -219,7 +219,8 @@ def migrate(settings: Settings) -> str:
     """Bring the database to the newest revision, waiting for it if need be; answers the revision."""
 
     async def run() -> str:
-        async with postgres.open_engine(settings.database_url, 2) as engine:
+        # Large tables take their time, and so do other processes that migrate already.
+        async with postgres.open_engine(settings.database_url, 2, statement_seconds=None) as engine:
             await wait_until_ready(settings.patience, postgresql(postgres.PostgresTasks(engine)))
             return await postgres.migrate(engine)
 

@@ -35,13 +35,19 @@ class Backoff:
 
 
 async def repeat(name: str, step: Callable[[], Awaitable[None]], every: timedelta) -> None:
-    """Run `step` again and again until cancelled, whatever it raises."""
+    """Run `step` again and again, whatever it raises, until cancelled.
+
+    An error that comes of the cancellation ends it too, or nobody could.
+    """
     backoff = Backoff()
+    loop = asyncio.current_task()
     while True:
         try:
             await step()
             backoff.reset()
         except Exception as error:
+            if loop is not None and loop.cancelling():
+                raise
             await backoff.pause(name, error)
         await asyncio.sleep(every.total_seconds())
 

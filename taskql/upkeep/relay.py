@@ -24,6 +24,8 @@ UNBLOCK_EVERY = timedelta(seconds=1)
 """For all groups; `wake` is told of those where something happens in this process."""
 MARK_AFTER = timedelta(milliseconds=50)
 """What this process has stored; what a sweep found is marked at once, before the next sweep."""
+LAST_MARKS = timedelta(seconds=2)
+"""How long a process that ends may take over them; what it does not mark is sent again."""
 SWEEP_ROWS = 500
 PARALLEL_SENDS = 8
 MAX_OFFERED = 10_000
@@ -68,8 +70,9 @@ class Relay:
             async with repeating("marks", self._mark_later, timedelta(0)):
                 await self._relay()
         finally:
-            with suppress(Unavailable):
-                await self._mark_accepted()
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(LAST_MARKS.total_seconds()):
+                    await self._mark_accepted()
 
     async def _relay(self) -> None:
         backoff = Backoff()

@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.dialects import postgresql
@@ -105,6 +107,37 @@ async def test_a_migration_that_fails_leaves_nothing_behind(open_empty: OpenEmpt
         assert not await is_current(engine)
         async with engine.connect() as connection:
             assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == ["dead_letters"]
+
+
+def upgrade(sync: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    config.attributes["connection"] = sync
+    command.upgrade(config, revision)
+
+
+async def test_what_had_come_back_before_returns_were_noted_is_still_found_by_its_change(
+    open_empty: OpenEmpty,
+) -> None:
+    """`returned_at` tells by which it is found; what was never taken has none."""
+    async with open_empty() as engine:
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                await connection.run_sync(upgrade, "0007")
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(
+                "WITH stored AS ("
+                "INSERT INTO tasks (owner, kind, title, input, max_attempts, version) "
+                "VALUES ('ada', 'x', 'fresh', '{}', 3, 1), ('ada', 'x', 'retried', '{}', 3, 3) RETURNING id) "
+                "INSERT INTO dispatch (task_id, queue) SELECT id, 'normal' FROM stored"
+            )
+        await migrate(engine)
+        async with engine.connect() as connection:
+            rows = await connection.exec_driver_sql(
+                "SELECT title FROM tasks t JOIN dispatch d ON d.task_id = t.id WHERE returned_at = updated_at"
+            )
+            assert rows.scalars().all() == ["retried"]
 
 
 async def test_a_database_of_an_unknown_revision_is_not_current(open_empty: OpenEmpty) -> None:

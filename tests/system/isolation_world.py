@@ -177,6 +177,7 @@ class World:
         """Let all that they have change, one owner after another, and no event tell of it."""
         await self._perform(
             WITHOUT_TRIGGERS,
+            "UPDATE dispatch SET returned_at = clock_timestamp()",
             *(
                 "UPDATE tasks SET version = version + 1, updated_at = clock_timestamp(), "
                 "finished_at = CASE WHEN outcome IS NOT NULL THEN clock_timestamp() END "

@@ -243,3 +243,37 @@ async def test_a_connection_is_not_idle_while_a_request_comes_in(sent: bytes) ->
         assert not wire.closed
         protocol.connection_lost(None)
         await settled()
+
+
+async def test_a_request_that_is_answered_before_it_has_all_come_leaves_its_connection_idle() -> None:
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        for step in APPLICATIONS["an error"]:
+            assert isinstance(step, dict)
+            await send(step)
+
+    async with connected(HttpProtocol, refuse) as (protocol, wire, settled):
+        protocol.data_received(POST[:-1])
+        await settled()
+        protocol.data_received(POST[-1:])
+        assert protocol.timeout_keep_alive_task is not None
+        protocol.timeout_keep_alive = 0
+        protocol.timeout_keep_alive_handler()
+        assert wire.closed
+
+
+async def test_whoever_is_served_hears_that_the_client_has_gone_though_another_request_waits() -> None:
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told.append(scope["path"])
+
+    async with connected(HttpProtocol, app) as (protocol, *_):
+        protocol.data_received(GET + POST)
+        protocol.connection_lost(None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for task in list(protocol.tasks):
+            task.cancel()
+    assert told == ["/graphql"]

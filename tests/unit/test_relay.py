@@ -97,6 +97,21 @@ async def test_what_is_offered_is_sent_before_the_last_is_marked(
     assert outside.marked == offered, "a relay that stops marks what it has sent"
 
 
+async def test_a_relay_that_stops_does_not_wait_long_for_its_last_marks(
+    outside: Outside, no_sweeps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_: Sequence[Dispatch]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(relay, "MARK_AFTER", timedelta(days=1))
+    monkeypatch.setattr(relay, "LAST_MARKS", timedelta(0))
+    outside.mark_sent = hang  # type: ignore[method-assign]
+    sender = Relay(outside, outside)
+    async with asyncio.timeout(LONGEST_WAIT_SECONDS), running(sender.run()):
+        sender.offer(many(1))
+        await outside.until(lambda: len(outside.sent) == 1)
+
+
 async def test_what_cannot_be_marked_does_not_hold_up_the_relay(
     outside: Outside, short_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +316,24 @@ async def test_a_loop_goes_on_whatever_its_step_raises(short_pauses: None, error
 
     async with running(repeat("test", step, timedelta(0))), asyncio.timeout(LONGEST_WAIT_SECONDS):
         await enough.wait()
+
+
+async def test_a_loop_ends_although_its_step_answers_the_cancellation_with_an_error() -> None:
+    begun = asyncio.Event()
+
+    async def step() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("a defect of ours") from None
+
+    loop = asyncio.create_task(repeat("test", step, timedelta(0)))
+    async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+        await begun.wait()
+        loop.cancel()
+        with pytest.raises(ValueError, match="a defect of ours"):
+            await loop
 
 
 async def test_pauses_double_up_to_the_longest_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,6 +268,25 @@ async def test_an_exchange_that_is_cancelled_leaves_no_answer_to_the_next() -> N
         assert await asked(ours, b"second") == b"second"
 
 
+async def test_an_exchange_that_is_cancelled_as_its_answer_comes_leaves_no_connection_behind() -> None:
+    begun = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_from(reader)
+        begun.set()
+        await reader.read()
+
+    async with connected(silent) as (server, ours):
+        exchange = asyncio.create_task(asked(ours))
+        await begun.wait()
+        [used] = ours._all
+        used.data_received(answer(b"just now"))
+        exchange.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await exchange
+        await server.until_ended(0)
+
+
 async def test_whoever_waits_for_a_connection_gets_it_when_an_exchange_is_cancelled() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -53,11 +53,16 @@ COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 @asynccontextmanager
 async def open_engine(
-    database_url: str, pool_size: int, *, ping_first: bool = False
+    database_url: str,
+    pool_size: int,
+    *,
+    ping_first: bool = False,
+    statement_seconds: float | None = STATEMENT_SECONDS,
 ) -> AsyncIterator[AsyncEngine]:
     """An engine in autocommit over at most `pool_size` connections; closed on leaving.
 
-    With `ping_first` each use of a connection begins with a round trip that makes a broken one anew.
+    With `ping_first` each use of a connection begins with a round trip that makes a broken one anew. A
+    statement may take `statement_seconds`; None: as long as it takes.
     """
     engine = create_async_engine(
         asyncpg_url(database_url),
@@ -72,7 +77,7 @@ async def open_engine(
         hide_parameters=True,  # titles and inputs belong into no log
         connect_args={
             "timeout": CONNECT_SECONDS,
-            "command_timeout": STATEMENT_SECONDS,
+            "command_timeout": statement_seconds,
             "max_cached_statement_lifetime": KEPT_PLAN_SECONDS,
             "server_settings": {"application_name": APPLICATION},
         },

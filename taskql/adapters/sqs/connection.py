@@ -46,10 +46,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
         try:
             return await expected
+        except BaseException:
+            self.close()  # even if the answer has just come: who gave up gives nothing back
+            raise
         finally:
             late.cancel()
-            if self._expected is not None:
-                self.close()
 
     @property
     def is_open(self) -> bool:

@@ -15,6 +15,8 @@ STATEMENTS = (
     "GENERATED ALWAYS AS (lease_expires_at IS NOT NULL) STORED, "
     "ADD COLUMN returned_at timestamptz",
     "COMMENT ON COLUMN dispatch.returned_at IS 'When the task last came back to PENDING.'",
+    "UPDATE dispatch d SET returned_at = t.updated_at FROM tasks t "
+    "WHERE t.id = d.task_id AND t.outcome IS NULL AND t.status = 'PENDING' AND t.version > 1",
     "CREATE INDEX dispatch_leased ON dispatch (task_id) WHERE leased",
     "CREATE INDEX dispatch_sent ON dispatch (queue, sent_at) WHERE sent_at IS NOT NULL AND NOT leased",
     "CREATE INDEX dispatch_returned ON dispatch (returned_at) WHERE returned_at IS NOT NULL",
