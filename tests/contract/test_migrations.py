@@ -15,10 +15,12 @@ from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskql.adapters.postgres import is_current, migrate, open_engine
+from taskql.adapters.postgres import is_current, migrate, migrations, open_engine
+from taskql.adapters.postgres.engine import transaction
 from taskql.adapters.postgres.revisions import VERSIONS, newest_revision, revisions
 from taskql.adapters.postgres.tables import metadata
 from taskql.devstack import DevStack
+from taskql.errors import StartupError
 from taskql.task import TASK_FIELDS
 from tests.contract.conftest import Database, create_database
 
@@ -109,11 +111,29 @@ async def test_a_migration_that_fails_leaves_nothing_behind(open_empty: OpenEmpt
             assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == ["dead_letters"]
 
 
-def upgrade(sync: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(VERSIONS.parent))
-    config.attributes["connection"] = sync
-    command.upgrade(config, revision)
+async def migrate_to(engine: AsyncEngine, revision: str) -> None:
+    def upgrade(sync: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(VERSIONS.parent))
+        config.attributes["connection"] = sync
+        command.upgrade(config, revision)
+
+    async with transaction(engine) as opened:
+        await opened.run_sync(upgrade)
+
+
+async def test_a_migration_does_not_wait_for_ever_for_a_table_that_somebody_reads(
+    open_empty: OpenEmpty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All others would have to wait behind it."""
+    monkeypatch.setattr(migrations, "LOCK_PATIENCE", "1ms")
+    async with open_empty() as engine:
+        await migrate_to(engine, "0007")
+        async with transaction(engine) as reader:
+            await reader.exec_driver_sql("SELECT FROM dispatch")
+            with pytest.raises(StartupError, match="lock timeout"):
+                await migrate(engine)
+        assert await migrate(engine) == newest_revision()
 
 
 async def test_what_had_come_back_before_returns_were_noted_is_still_found_by_its_change(
@@ -121,10 +141,7 @@ async def test_what_had_come_back_before_returns_were_noted_is_still_found_by_it
 ) -> None:
     """`returned_at` tells by which it is found; what was never taken has none."""
     async with open_empty() as engine:
-        async with engine.connect() as connection:
-            await connection.execution_options(isolation_level="READ COMMITTED")
-            async with connection.begin():
-                await connection.run_sync(upgrade, "0007")
+        await migrate_to(engine, "0007")
         async with engine.connect() as connection:
             await connection.exec_driver_sql(
                 "WITH stored AS ("

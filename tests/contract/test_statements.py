@@ -1,15 +1,17 @@
 """The statements of the hot paths, which asyncpg runs below SQLAlchemy's pool."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskql.adapters.postgres import PostgresDispatch, PostgresLeases, open_engine
 from taskql.adapters.postgres.claims import CLAIM
 from taskql.adapters.postgres.dispatch import MARK_SENT
+from taskql.adapters.postgres.engine import connection
 from taskql.adapters.postgres.leases import COMPLETE_MANY
 from taskql.adapters.postgres.statement import Statement, driver
 from taskql.devstack import DevStack
@@ -73,6 +75,23 @@ async def test_a_connection_that_the_server_closed_is_made_anew(db: Database, al
         await opened.close()
     [after] = await BACKEND.rows(alone)
     assert after["pid"] != before["pid"]
+
+
+async def test_a_statement_that_is_cancelled_leaves_its_answer_to_nobody(
+    db: Database, alone: AsyncEngine
+) -> None:
+    [own] = await BACKEND.rows(alone)
+    slow = asyncio.create_task(Statement("SELECT 'slow' AS said FROM pg_sleep(60)").rows(alone))
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'"
+    while not await db.value(asleep, own["pid"]):
+        pass
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    [found] = await Statement("SELECT 'quick' AS said").rows(alone)
+    assert found["said"] == "quick"
+    async with connection(alone) as opened:
+        assert await opened.scalar(text("SELECT 'quick'")) == "quick"
 
 
 async def test_without_a_server_a_statement_finds_it_unavailable() -> None:

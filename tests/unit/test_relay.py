@@ -100,7 +100,7 @@ async def test_what_is_offered_is_sent_before_the_last_is_marked(
 async def test_a_relay_that_stops_does_not_wait_long_for_its_last_marks(
     outside: Outside, no_sweeps: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(_: Sequence[Dispatch]) -> None:
+    async def hang(dispatches: Sequence[Dispatch]) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(relay, "MARK_AFTER", timedelta(days=1))

@@ -9,6 +9,8 @@ from taskql.adapters.postgres.revisions import VERSIONS, newest_revision, refuse
 from taskql.errors import StartupError
 
 LOCK_KEY = 0x7461736B716C  # "taskql": several processes may start at once, one migrates
+LOCK_PATIENCE = "15s"
+"""How long a migration waits for a table that a backup holds, say: all who come meanwhile wait behind it."""
 
 
 async def migrate(engine: AsyncEngine) -> str:
@@ -31,6 +33,7 @@ def _upgrade(sync: Connection) -> None:
     from alembic.runtime.migration import MigrationContext
 
     sync.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
+    sync.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")
     refuse_newer(MigrationContext.configure(sync).get_current_revision())
     config = Config()
     config.set_main_option("script_location", str(VERSIONS.parent).replace("%", "%%"))
