@@ -32,7 +32,8 @@ LINGER_SECONDS = 0.3
 CONNECT_SECONDS, SILENT_SECONDS = 60.0, 40.0
 """No fault lasts so long, and servers ping more often. Who gave up connecting would leave a socket open."""
 ASK_SECONDS = 1.0
-KNOWS_SECONDS = 30.0
+KNOWS_SECONDS = 120.0
+"""Who stalls as above takes 75 ms for a message, on average, and may have some hundreds before them."""
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 WATCH = """
